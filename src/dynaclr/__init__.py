@@ -1,0 +1,1 @@
+"""Contrastive learning on cells in time-lapse microscopy."""

@@ -1,0 +1,1 @@
+"""Property-based tests for the sampling cascade of contrastive learning on time-lapse microscopy."""
