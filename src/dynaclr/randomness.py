@@ -1,0 +1,95 @@
+"""Random numbers that are a pure function of what they are for: no state, no order, no global generator.
+
+A number is addressed by ``(seed, epoch, purpose, counters...)``. The address is folded into 64 bits word by word with the
+finaliser of SplitMix64 (Steele, Lea and Flood, *Fast Splittable Pseudorandom Number Generators*, OOPSLA 2014), which
+is a bijection in which each input bit flips each output bit with probability one half. Any batch can therefore be drawn
+without the ones before it, on any rank, in any process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_FIRST = np.uint64(0xBF58476D1CE4E5B9)
+_SECOND = np.uint64(0x94D049BB133111EB)
+_S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
+_WORD = 2**64
+
+
+def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the SplitMix64 finaliser of each word, computed in one new array."""
+    out = words ^ (words >> _S30)
+    out *= _FIRST
+    out ^= out >> _S27
+    out *= _SECOND
+    out ^= out >> _S31
+    return out
+
+
+def _as_words(counter: ArrayLike) -> NDArray[np.uint64]:
+    return np.atleast_1d(np.asarray(counter)).astype(np.uint64)
+
+
+@lru_cache(maxsize=1024)
+def _root(seed: int, epoch: int, purpose: str) -> np.uint64:
+    """Return the 64 bits that stand for one stream of one epoch.
+
+    Cryptographic, since it is computed once a stream: neighbouring seeds, epochs and purposes share nothing.
+    """
+    digest = hashlib.blake2b(f"{seed}/{epoch}/{purpose}".encode(), digest_size=8).digest()
+    return np.uint64(int.from_bytes(digest, "little"))
+
+
+def keys(seed: int, epoch: int, purpose: str, *counters: ArrayLike) -> NDArray[np.uint64]:
+    """Return one 64-bit key for each tuple of counters.
+
+    Parameters
+    ----------
+    seed, epoch
+        Any integers; ``(0, 1)`` and ``(1, 0)`` have nothing in common.
+    purpose
+        What the numbers decide, such as ``"focal"``; each purpose has a stream of its own.
+    *counters
+        Integer arrays that broadcast against each other, say the batch number and the stratum.
+
+    Returns
+    -------
+    ndarray of uint64
+        Keys of the counters' common shape, at least one-dimensional.
+    """
+    key = np.atleast_1d(_root(int(seed), int(epoch), purpose))
+    for counter in counters:
+        key = _mixed(key ^ (_as_words(counter) * _GOLDEN + _GOLDEN))
+    return key
+
+
+def lanes(key: NDArray[np.uint64], lane: ArrayLike) -> NDArray[np.uint64]:
+    """Return member number `lane` of the endless sequence that belongs to each key (SplitMix64 itself)."""
+    return _mixed(key + _as_words(lane) * _GOLDEN)
+
+
+def below(words: NDArray[np.uint64], bound: ArrayLike) -> NDArray[np.int64]:
+    """Map 64-bit words to integers in ``[0, bound)``, each equally likely to within ``bound / 2**53``."""
+    return ((words >> _S11) * np.float64(2.0**-53) * np.asarray(bound)).astype(np.int64)
+
+
+def uniforms(seed: int, epoch: int, purpose: str, *counters: ArrayLike) -> NDArray[np.float64]:
+    """Return one float64 in ``[0, 1)`` for each tuple of counters (see `keys`), a multiple of ``2**-53``."""
+    return (keys(seed, epoch, purpose, *counters) >> _S11) * np.float64(2.0**-53)
+
+
+def generator(seed: int, epoch: int, purpose: str, *counters: int) -> np.random.Generator:
+    """Return a NumPy generator that belongs to one address: a Philox counter keyed by it.
+
+    For shuffles, where NumPy's own loop is exact and fast.
+    """
+    key = keys(seed, epoch, purpose, *counters)
+    return np.random.Generator(np.random.Philox(key=int(key[0]) % _WORD))
