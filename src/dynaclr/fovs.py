@@ -1,0 +1,203 @@
+"""The FOVs of a registry: which of them a user wants, whether they hold the window, and where their tracks are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dynaclr.errors import DynaclrError, did_you_mean
+from dynaclr.experiment import ExperimentConfig, ExperimentRegistry
+from dynaclr.plate import Position
+from dynaclr.tracks import find_tracks_csv
+
+_logger = logging.getLogger(__name__)
+
+_LISTED = 5
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Fov:
+    """A field of view and the experiment it belongs to: FOV names alone are not unique."""
+
+    experiment: ExperimentConfig
+    condition: str
+    position: Position
+
+    @property
+    def label(self) -> str:
+        """What errors call it, and what a selector may: ``"exp_a:A/1/0"``."""
+        return f"{self.experiment.name}:{self.position.fov_name}"
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """Its experiment and condition."""
+        return self.experiment.name, self.condition
+
+    @property
+    def selectors(self) -> set[str]:
+        """What a user may write to mean this FOV."""
+        places = {self.position.well_name, self.position.fov_name}
+        return places | {f"{self.experiment.name}:{place}" for place in places}
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """What a tracking table of this FOV is checked against."""
+        return {
+            "num_frames": self.position.shape[0],
+            "founder_parent": self.experiment.founder_parent,
+            "impossible_parents": self.experiment.impossible_parents,
+        }
+
+
+def all_fovs(registry: ExperimentRegistry) -> list[Fov]:
+    """Return the FOVs of all experiments, in the order of the registry and the plates."""
+    return [
+        Fov(config, registry.condition_of(config.name, position.well_name), position)
+        for config in registry.experiments
+        for position in registry.positions(config.name).values()
+    ]
+
+
+def select_fovs(
+    fovs: Sequence[Fov], include_wells: Sequence[str] | None, exclude_fovs: Sequence[str] | None
+) -> list[Fov]:
+    """Keep the FOVs that the user wants.
+
+    Parameters
+    ----------
+    fovs
+        All FOVs of the registry.
+    include_wells, exclude_fovs
+        Wells and FOVs, ``"A/1"`` or ``"A/1/0"`` for every experiment and ``"exp_a:A/1"`` for one; None includes all,
+        and excludes nothing.
+
+    Raises
+    ------
+    DynaclrError
+        If an entry matches nothing, or an experiment keeps no FOV.
+    """
+    included = _matching(fovs, include_wells, "include_wells") if include_wells is not None else set(range(len(fovs)))
+    kept = included - _matching(fovs, exclude_fovs or (), "exclude_fovs")
+    names = dict.fromkeys(fov.experiment.name for fov in fovs)
+    for name in names:
+        if not any(fovs[i].experiment.name == name for i in kept):
+            raise DynaclrError(
+                f"include_wells={include_wells!r} and exclude_fovs={exclude_fovs!r} leave no FOV of experiment "
+                f"{name!r}; keep at least one, or take the experiment out of the registry"
+            )
+    return [fov for i, fov in enumerate(fovs) if i in kept]
+
+
+def _matching(fovs: Sequence[Fov], entries: Sequence[str], parameter: str) -> set[int]:
+    if isinstance(entries, str):
+        raise DynaclrError(f"{parameter} needs a list of wells or FOVs, got the text {entries!r}; write [{entries!r}]")
+    members: dict[str, set[int]] = {}
+    for i, fov in enumerate(fovs):
+        for selector in fov.selectors:
+            members.setdefault(selector, set()).add(i)
+    for entry in entries:
+        if entry not in members:
+            wells = ", ".join(dict.fromkeys(fov.position.well_name for fov in fovs))
+            near = did_you_mean(entry, members) or f"; the experiments' wells are {wells}"
+            raise DynaclrError(f"{parameter} has {entry!r}, which matches no well and no FOV{near}")
+    return set().union(*(members[entry] for entry in entries))
+
+
+def find_csvs(fovs: Sequence[Fov]) -> list[tuple[Fov, Path]]:
+    """Return the FOVs that have a CSV, each with it; warn once per experiment about the others."""
+    found = {fov: find_tracks_csv(fov.experiment.tracks_path, fov.position.fov_name) for fov in fovs}
+    _warn_skipped([fov for fov, path in found.items() if path is None])
+    return [(fov, path) for fov, path in found.items() if path is not None]
+
+
+def find_frames(fovs: Sequence[Fov], frames: Mapping[tuple[str, str], pd.DataFrame]) -> list[tuple[Fov, pd.DataFrame]]:
+    """Return the FOVs that have a table in memory, each with it; warn once per experiment about the others.
+
+    Raises
+    ------
+    DynaclrError
+        If a table belongs to no FOV.
+    """
+    known = {(fov.experiment.name, fov.position.fov_name): fov for fov in fovs}
+    for key in frames:
+        if key not in known:
+            raise DynaclrError(f"frames has {key!r}, which is no (experiment, FOV name) of the FOVs to index")
+    _warn_skipped([fov for key, fov in known.items() if key not in frames])
+    return [(fov, frames[key]) for key, fov in known.items() if key in frames]
+
+
+def _warn_skipped(fovs: Sequence[Fov]) -> None:
+    """Log one line per experiment about its FOVs without a tracking table."""
+    skipped: dict[str, list[str]] = {}
+    for fov in fovs:
+        skipped.setdefault(fov.experiment.name, []).append(fov.position.fov_name)
+    for name, fov_names in skipped.items():
+        _logger.warning(
+            "experiment %r: skipped %d FOVs that have no tracking CSV: %s", name, len(fov_names), _listing(fov_names)
+        )
+
+
+def checked_z_range(z_range: slice) -> slice:
+    """Return the planes as ``slice(start, stop)`` of ints.
+
+    Raises
+    ------
+    DynaclrError
+        If it is empty, open, negative or has a step.
+    """
+    is_plain = isinstance(z_range, slice) and z_range.step in (None, 1)
+    if not is_plain or not all(_is_whole(bound) for bound in (z_range.start, z_range.stop)):
+        raise DynaclrError(f"z_range needs to be slice(start, stop) of whole numbers without a step, got {z_range!r}")
+    if not 0 <= z_range.start < z_range.stop:
+        raise DynaclrError(f"z_range needs 0 <= start < stop, got {z_range!r}")
+    return slice(int(z_range.start), int(z_range.stop))
+
+
+def checked_patch_size(size: Sequence[int]) -> tuple[int, int]:
+    """Return height and width of a patch as ints.
+
+    Raises
+    ------
+    DynaclrError
+        If these are not two positive whole numbers.
+    """
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(_is_whole(side) and side > 0 for side in size):
+        raise DynaclrError(f"yx_patch_size needs two whole numbers above 0 (height, width), got {size!r}")
+    return int(size[0]), int(size[1])
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def check_windows(fovs: Sequence[Fov], z_range: slice, patch: tuple[int, int]) -> None:
+    """Check that every FOV holds a patch (height, width) and the planes.
+
+    Raises
+    ------
+    DynaclrError
+        If one does not; the error names it and its sizes.
+    """
+    for fov in fovs:
+        depth, height, width = fov.position.shape[-3:]
+        if patch[0] > height or patch[1] > width:
+            raise DynaclrError(
+                f"yx_patch_size needs to fit into every image, got {patch} for FOV {fov.label!r} of {height} x {width} "
+                "pixels"
+            )
+        if z_range.stop > depth:
+            raise DynaclrError(
+                f"z_range needs to lie inside every stack, got {z_range.start} to {z_range.stop} for FOV {fov.label!r} "
+                f"of {depth} planes"
+            )
+
+
+def _listing(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_LISTED])
+    return shown if len(names) <= _LISTED else f"{shown} and {len(names) - _LISTED} more"

@@ -1,0 +1,329 @@
+"""Tracking tables: one CSV per FOV becomes a checked frame, or one sentence that names the file and the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dynaclr.errors import TracksError, did_you_mean
+from dynaclr.lineage import FOUNDER, IntArray, find_sorted, run_starts, tracks_on_cycles
+
+REQUIRED_COLUMNS = ("track_id", "t", "y", "x")
+"""The columns that every tracking table needs; ``z``, ``id``, ``parent_track_id`` and ``parent_id`` are optional."""
+
+_LISTED = 5
+_EXACT_IN_FLOAT = 2.0**53
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+class CheckedTracks(NamedTuple):
+    """A tracking table that keeps its promises.
+
+    Attributes
+    ----------
+    frame
+        Sorted by ``track_id`` and ``t`` and indexed from 0: ``track_id``, ``t``, ``parent_track_id`` (int64, the last
+        ``-1`` for founders and the same on all rows of a track), ``y``, ``x`` (float64), and whatever else the table
+        brought, untouched.
+    impossible_parents
+        How many tracks became founders because their parent does not start before them.
+    """
+
+    frame: pd.DataFrame
+    impossible_parents: int
+
+
+def find_tracks_csv(tracks_path: Path, fov_name: str) -> Path | None:
+    """Return the only CSV of a FOV, ``<tracks_path>/<row>/<col>/<fov>/*.csv``, or ``None`` where there is none.
+
+    Names that begin with a dot are left alone: file managers leave such copies (``._tracks.csv``) on shared drives.
+
+    Raises
+    ------
+    TracksError
+        If there are several.
+    """
+    folder = tracks_path / fov_name
+    found = sorted(path for path in folder.glob("*.csv") if not path.name.startswith("."))
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found[:_LISTED])
+        raise TracksError(f"{folder} needs exactly one CSV, got {len(found)}: {names}")
+    return found[0] if found else None
+
+
+def read_tracks(
+    path: Path,
+    *,
+    num_frames: int,
+    founder_parent: int | None = None,
+    impossible_parents: Literal["error", "founder"] = "error",
+) -> CheckedTracks:
+    """Read one FOV's CSV and check it; parameters and errors as in `check_tracks`.
+
+    Rows are named by their line in the file, as editors and spreadsheets count: the header is row 1. Empty lines
+    are skipped, and counted.
+    """
+    try:
+        # Types are inferred from whole columns, and empty lines are kept for the sake of the row numbers.
+        frame = pd.read_csv(path, low_memory=False, skip_blank_lines=False)
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = " ".join(str(error).split())
+        raise TracksError(f"{path} needs to be a CSV with a header, but cannot be read: {reason}") from error
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise TracksError(f"{path} has more values in a row than the {frame.shape[1]} columns of its header")
+    frame.index = pd.RangeIndex(2, len(frame) + 2)
+    if len(frame) and frame.iloc[:, 0].isna().any():
+        frame = frame.dropna(how="all")
+    return check_tracks(
+        frame,
+        source=path,
+        num_frames=num_frames,
+        founder_parent=founder_parent,
+        impossible_parents=impossible_parents,
+    )
+
+
+def check_tracks(
+    frame: pd.DataFrame,
+    *,
+    source: Path | str,
+    num_frames: int,
+    founder_parent: int | None = None,
+    impossible_parents: Literal["error", "founder"] = "error",
+) -> CheckedTracks:
+    """Check the tracking table of one FOV and settle whose daughter each track is.
+
+    A track's parent is what ``parent_track_id`` says. Without that column it is the track of the row whose ``id`` is
+    the ``parent_id`` of the track's first row (a file that has only one of these two says nothing about lineage).
+    Where ``parent_track_id`` exists, ``id`` and ``parent_id`` are passed through and not consulted.
+
+    A parent that is missing, NaN, negative, the track itself or not in the FOV means a founder; so does 0 where the
+    FOV has no track 0.
+
+    Parameters
+    ----------
+    frame
+        The table; it is not changed. Errors name its rows by its index.
+    source
+        What errors call the table, usually its file.
+    num_frames
+        Length of the movie: ``t`` lies in ``[0, num_frames)``.
+    founder_parent
+        A parent of this value means a founder, also where the FOV has such a track.
+    impossible_parents
+        Whether a parent that does not start before its daughter is an error or makes the daughter a founder.
+
+    Raises
+    ------
+    TracksError
+        If a required column is missing; ``track_id`` or ``t`` is not a whole number, negative, or beyond the movie;
+        ``y`` or ``x`` is not a finite number; a track has two rows in one frame or two parents; parents go in a circle;
+        or a parent does not start before its daughter.
+    """
+    report = _Reporter(source)
+    report.missing_columns(frame)
+    track_id = _whole_numbers(frame, "track_id", report)
+    t = _whole_numbers(frame, "t", report)
+    y, x = (_finite_numbers(frame, name, report) for name in ("y", "x"))
+    rows = frame.index.to_numpy()
+    report.where((t < 0) | (t >= num_frames), rows, t, f"t needs to lie in the movie's {num_frames} frames")
+    report.where(track_id < 0, rows, track_id, "track_id needs to be 0 or larger")
+
+    order = np.lexsort((t, track_id))
+    frame = frame.iloc[order]
+    track_id, t, y, x, rows = track_id[order], t[order], y[order], x[order], rows[order]
+    is_first = run_starts(track_id)
+    twice = ~run_starts(track_id, t)
+    if twice.any():
+        twice |= np.append(twice[1:], False)
+        report.fail(f"track {track_id[twice][0]} has two rows in frame {t[twice][0]}", rows[twice])
+
+    tracks = _Tracks(track_id[is_first], t[is_first], np.cumsum(is_first) - 1, is_first, rows)
+    parent, impossible = _settle_parents(frame, tracks, founder_parent, impossible_parents, report)
+    parent_id = np.where(parent >= 0, tracks.ids[parent], FOUNDER) if parent.size else parent
+    ours = {"track_id": track_id, "t": t, "y": y, "x": x, "parent_track_id": parent_id[tracks.of_row]}
+    theirs = {str(name): frame[name].array for name in frame.columns if name not in ours}
+    return CheckedTracks(pd.DataFrame(ours | theirs), impossible)
+
+
+class _Tracks(NamedTuple):
+    """The tracks of one FOV, in ascending order of their ids, and the sorted rows they come from."""
+
+    ids: IntArray
+    start: IntArray
+    of_row: IntArray
+    is_first: BoolArray
+    rows: npt.NDArray[Any]
+
+
+class _Parents(NamedTuple):
+    """What the rows say about parents: the column it is from, the values, and the tracks (or ``FOUNDER``) they mean."""
+
+    column: str
+    values: IntArray
+    track: IntArray
+
+
+def _settle_parents(
+    frame: pd.DataFrame,
+    tracks: _Tracks,
+    founder_parent: int | None,
+    impossible_parents: Literal["error", "founder"],
+    report: _Reporter,
+) -> tuple[IntArray, int]:
+    """Return the parent of each track, and how many were impossible."""
+    if "parent_track_id" in frame:
+        stated = _parents_by_track(frame, tracks, founder_parent, report)
+    elif "parent_id" in frame and "id" in frame:
+        stated = _parents_by_row(frame, tracks, founder_parent, report)
+    else:
+        return np.full(tracks.ids.size, FOUNDER, np.int64), 0
+    parent = stated.track[tracks.is_first]
+    circle = tracks_on_cycles(parent)
+    if circle.size:
+        names = _listing(tracks.ids[circle])
+        report.fail(
+            f"{stated.column} goes in a circle: tracks {names} are their own ancestors",
+            tracks.rows[tracks.is_first][circle],
+        )
+    is_impossible = (parent >= 0) & (tracks.start[parent] >= tracks.start) if parent.size else parent >= 0
+    if is_impossible.any() and impossible_parents == "error":
+        _refuse_impossible(stated, parent, is_impossible, tracks, report)
+    return np.where(is_impossible, FOUNDER, parent), int(np.count_nonzero(is_impossible))
+
+
+def _parents_by_track(frame: pd.DataFrame, tracks: _Tracks, founder_parent: int | None, report: _Reporter) -> _Parents:
+    values = _whole_numbers(frame, "parent_track_id", report, missing=FOUNDER)
+    found, is_known = find_sorted(tracks.ids, values)
+    is_known &= (values >= 0) & (found != tracks.of_row)
+    if founder_parent is not None:
+        is_known &= values != founder_parent
+    track = np.where(is_known, found, FOUNDER)
+    first = track[tracks.is_first][tracks.of_row]
+    if (differs := track != first).any():
+        one = tracks.of_row[differs][0]
+        of_one = tracks.of_row == one
+        report.fail(
+            f"parent_track_id needs to be the same in all rows of a track, but track {tracks.ids[one]} has "
+            f"{_listing(np.unique(values[of_one]))}",
+            tracks.rows[of_one & (differs | tracks.is_first)],
+        )
+    return _Parents("parent_track_id", values, track)
+
+
+def _parents_by_row(frame: pd.DataFrame, tracks: _Tracks, founder_parent: int | None, report: _Reporter) -> _Parents:
+    row_ids = _whole_numbers(frame, "id", report)
+    values = _whole_numbers(frame, "parent_id", report, missing=FOUNDER)
+    by_id = np.argsort(row_ids, kind="stable")
+    twice = ~run_starts(row_ids[by_id])
+    report.where(twice, tracks.rows[by_id], row_ids[by_id], "id needs to name one row each")
+    found, is_known = find_sorted(row_ids[by_id], values)
+    track = tracks.of_row[by_id][found]
+    is_known &= (values >= 0) & (track != tracks.of_row)
+    if founder_parent is not None:
+        is_known &= values != founder_parent
+    late = is_known & ~tracks.is_first
+    if late.any():
+        report.fail(
+            f"parent_id needs to name a row of another track in a track's first row only, but track "
+            f"{tracks.ids[tracks.of_row[late][0]]} has {values[late][0]} later",
+            tracks.rows[late],
+        )
+    return _Parents("parent_id", values, np.where(is_known, track, FOUNDER))
+
+
+def _refuse_impossible(
+    stated: _Parents, parent: IntArray, is_impossible: BoolArray, tracks: _Tracks, report: _Reporter
+) -> NoReturn:
+    """Raise the error for parents that do not start before their daughters; 0 has its own way out."""
+    is_zero = is_impossible & (stated.values[tracks.is_first] == 0)
+    shown = is_zero if is_zero.any() else is_impossible
+    daughter = int(np.flatnonzero(shown)[0])
+    what = (
+        f"{stated.column} {stated.values[tracks.is_first][daughter]} of track {tracks.ids[daughter]} means track "
+        f"{tracks.ids[parent[daughter]]}, which starts at t={tracks.start[parent[daughter]]} and so not before its "
+        f"daughter at t={tracks.start[daughter]}"
+    )
+    way_out = (
+        "if 0 means 'no parent' in this file, set `founder_parent: 0` for the experiment"
+        if is_zero.any()
+        else "correct the file, or set `impossible_parents: founder` for the experiment"
+    )
+    report.fail(f"{what}; {way_out}", tracks.rows[tracks.is_first][shown])
+
+
+def _whole_numbers(frame: pd.DataFrame, name: str, report: _Reporter, missing: int | None = None) -> IntArray:
+    """Return a column as int64; empty cells become ``missing``, or are an error where that is ``None``."""
+    column = frame[name]
+    if column.dtype.kind == "i" and isinstance(column.dtype, np.dtype):
+        return column.to_numpy(np.int64)
+    numbers = _numbers(frame, name, report, allow_missing=missing is not None)
+    filled = np.nan_to_num(numbers, nan=0.0 if missing is None else missing, posinf=np.inf, neginf=-np.inf)
+    rows, shown = frame.index.to_numpy(), column.to_numpy()
+    # Beyond 2**53 a float has skipped some whole numbers: two tracks could have become one.
+    is_whole = (np.abs(filled) < _EXACT_IN_FLOAT) & (filled == np.floor(filled))
+    report.where(~is_whole, rows, shown, f"{name} needs to be a whole number of less than 2**53")
+    return filled.astype(np.int64)
+
+
+def _finite_numbers(frame: pd.DataFrame, name: str, report: _Reporter) -> npt.NDArray[np.float64]:
+    numbers = _numbers(frame, name, report, allow_missing=False)
+    report.where(~np.isfinite(numbers), frame.index.to_numpy(), numbers, f"{name} needs to be a finite number")
+    return numbers
+
+
+def _numbers(frame: pd.DataFrame, name: str, report: _Reporter, *, allow_missing: bool) -> npt.NDArray[np.float64]:
+    """Return a column as float64, empty cells as NaN; text and truth values are errors."""
+    column = frame[name]
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    is_empty = column.isna().to_numpy()
+    is_text = np.isnan(numbers) & ~is_empty if column.dtype.kind != "b" else ~is_empty
+    rows = frame.index.to_numpy()
+    report.where(is_text, rows, column.to_numpy(), f"{name} needs to be a number")
+    if not allow_missing:
+        report.where(is_empty, rows, column.to_numpy(), f"{name} needs a value in every row")
+    return numbers
+
+
+class _Reporter:
+    """Raises errors that name the table and its rows."""
+
+    def __init__(self, source: Path | str) -> None:
+        self.source = source
+
+    def missing_columns(self, frame: pd.DataFrame) -> None:
+        """Raise if a required column is missing; suggest what the table may call it."""
+        missing = [name for name in REQUIRED_COLUMNS if name not in frame]
+        if missing:
+            others = [name for name in frame.columns if name not in REQUIRED_COLUMNS]
+            raise TracksError(
+                f"{self.source} lacks the columns {missing}, got {list(map(str, frame.columns))}; every tracking table "
+                f"needs {list(REQUIRED_COLUMNS)}{did_you_mean(missing[0], others)}"
+            )
+
+    def where(self, is_wrong: BoolArray, rows: npt.NDArray[Any], values: Any, needs: str) -> None:
+        """Raise if some rows are wrong, showing the first values."""
+        if is_wrong.any():
+            self.fail(f"{needs}, got {_listing(values[is_wrong], repr_of=_plain)}", rows[is_wrong])
+
+    def fail(self, sentence: str, rows: npt.NDArray[Any]) -> NoReturn:
+        """Raise the sentence with the rows."""
+        word = "row" if len(rows) == 1 else "rows"
+        raise TracksError(f"{self.source}: {sentence} ({word} {_listing(np.sort(rows))})")
+
+
+def _plain(value: Hashable) -> str:
+    """Show a cell as the file has it: numbers without NumPy's type names, text in quotes."""
+    return repr(value) if isinstance(value, str) else str(value)
+
+
+def _listing(values: Iterable[Any], repr_of: Callable[[Any], str] = str) -> str:
+    items = list(values)
+    shown = ", ".join(repr_of(item) for item in items[:_LISTED])
+    return shown if len(items) <= _LISTED else f"{shown} and {len(items) - _LISTED} more"
