@@ -1,0 +1,217 @@
+"""Windows of many images, read by TensorStore in one concurrent pass straight into one float32 array."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynaclr.errors import DynaclrError
+
+if TYPE_CHECKING:
+    import tensorstore as ts
+
+_DRIVERS = {2: "zarr", 3: "zarr3"}
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image to read from: a FOV of one experiment, and the channels that experiment trains on.
+
+    Parameters
+    ----------
+    experiment, fov_name
+        Whose image it is; FOV names are not unique between experiments.
+    array_path
+        Absolute path of the Zarr array.
+    zarr_format
+        2 or 3.
+    shape
+        Numbers of frames, channels, planes, rows and columns (T, C, Z, Y, X).
+    channels
+        Channels of the array to read, in the order in which they are wanted.
+    """
+
+    experiment: str
+    fov_name: str
+    array_path: Path
+    zarr_format: Literal[2, 3]
+    shape: tuple[int, int, int, int, int]
+    channels: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"experiment {self.experiment!r}, FOV {self.fov_name}"
+
+
+class PatchReader:
+    """Reads windows of equal size from many images.
+
+    It opens an image when a window of it is first asked for, may be used by several threads at a time, and can be
+    pickled: the copy opens its images anew. (TensorStore ends a process that was *forked* after its parent had
+    read with it. Thread workers need no fork; process workers need the start method ``spawn`` or ``forkserver``.)
+
+    Parameters
+    ----------
+    images
+        What there is to read from; windows name an image by its position here.
+    z_range
+        Planes to read, ``slice(start, stop)``.
+    yx_patch_size
+        Height and width of a window in pixels.
+    cache_pool_bytes
+        How many bytes of decoded chunks to keep, for all images together; 0 keeps none.
+
+    Raises
+    ------
+    DynaclrError
+        If the images differ in their number of channels, or `cache_pool_bytes` is no number of bytes.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[Image],
+        z_range: slice,
+        yx_patch_size: tuple[int, int],
+        cache_pool_bytes: int = 0,
+    ) -> None:
+        if isinstance(cache_pool_bytes, bool) or not isinstance(cache_pool_bytes, int) or cache_pool_bytes < 0:
+            raise DynaclrError(
+                f"cache_pool_bytes is {cache_pool_bytes!r}, but needs a whole number of bytes, 0 or more"
+            )
+        counts = {len(image.channels) for image in images}
+        if len(counts) > 1:
+            raise DynaclrError(f"images need the same number of channels each, got {sorted(counts)}")
+        self._images = tuple(images)
+        self._shapes = np.array([image.shape for image in images], dtype=np.int64).reshape(-1, 5)
+        self._window = (counts.pop() if counts else 0, z_range.stop - z_range.start, *yx_patch_size)
+        self._z_range = slice(int(z_range.start), int(z_range.stop))
+        self._cache_pool_bytes = cache_pool_bytes
+        self._lock = threading.Lock()
+        self._stores: dict[int, ts.TensorStore] = {}
+        self._context: ts.Context | None = None
+
+    def read(
+        self,
+        image: NDArray[np.int64],
+        t: NDArray[np.int64],
+        y: NDArray[np.int64],
+        x: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """Read one window per entry, all at the same time.
+
+        Parameters
+        ----------
+        image
+            Which image, shape ``(N,)``.
+        t
+            Which frame.
+        y, x
+            First row and first column of the window, in pixels.
+
+        Returns
+        -------
+        ndarray of float32
+            Shape ``(N, C, Z, Y, X)``, in the order asked for.
+
+        Raises
+        ------
+        DynaclrError
+            If a window is not wholly inside its image, or an image cannot be read.
+        """
+        self._check_inside(image, t, y, x)
+        sources = self._opened(np.unique(image).tolist())
+        patches = np.empty((len(image), *self._window), dtype=np.float32)
+        self._copy(sources, list(zip(image.tolist(), t.tolist(), y.tolist(), x.tolist(), strict=True)), patches)
+        return patches
+
+    def _copy(
+        self, sources: dict[int, ts.TensorStore], windows: list[tuple[int, int, int, int]], patches: NDArray[np.float32]
+    ) -> None:
+        """Let TensorStore decode, convert and copy every window to its place, without arrays in between."""
+        import tensorstore as ts
+
+        height, width = self._window[2:]
+        target = ts.array(patches, copy=False, write=True)
+        # Copies of one batch that touch the same chunk or shard share its reading.
+        with ts.Batch() as batch:
+            futures = [
+                target[n].write(
+                    sources[i][t, _selection(self._images[i]), self._z_range, y : y + height, x : x + width],
+                    batch=batch,
+                )
+                for n, (i, t, y, x) in enumerate(windows)
+            ]
+        failures = [(n, error) for n, future in enumerate(futures) if (error := future.exception()) is not None]
+        if failures:
+            number, error = failures[0]
+            image, t = windows[number][:2]
+            raise DynaclrError(f"frame {t} of {self._images[image]} cannot be read: {error}") from error
+
+    def _check_inside(
+        self, image: NDArray[np.int64], t: NDArray[np.int64], y: NDArray[np.int64], x: NDArray[np.int64]
+    ) -> None:
+        """Refuse windows that hang over a border: what lies beyond an image is unknown, not zero."""
+        starts = np.stack([t, np.full_like(t, self._z_range.start), y, x], axis=1)
+        stops = starts + np.array([1, *self._window[1:]])
+        extents = self._shapes[image][:, [0, 2, 3, 4]]
+        outside = np.flatnonzero(((starts < 0) | (stops > extents)).any(axis=1))
+        if outside.size:
+            first = int(outside[0])
+            spans = ", ".join(
+                f"{axis} {start}:{stop} of {extent}"
+                for axis, start, stop, extent in zip("tzyx", starts[first], stops[first], extents[first], strict=True)
+            )
+            raise DynaclrError(f"the window {spans} of {self._images[image[first]]} is not wholly inside the image")
+
+    def _opened(self, numbers: list[int]) -> dict[int, ts.TensorStore]:
+        """Return the arrays of these images, as float32, opening those that no one has asked for yet."""
+        with self._lock:
+            missing = [number for number in numbers if number not in self._stores]
+            futures = [self._open(self._images[number]) for number in missing]
+            for number, future in zip(missing, futures, strict=True):
+                self._stores[number] = self._as_float32(number, future)
+            return {number: self._stores[number] for number in numbers}
+
+    def _open(self, image: Image) -> ts.Future[ts.TensorStore]:
+        import tensorstore as ts
+
+        if self._context is None:
+            self._context = ts.Context({"cache_pool": {"total_bytes_limit": self._cache_pool_bytes}})
+        spec = {
+            "driver": _DRIVERS[image.zarr_format],
+            "kvstore": {"driver": "file", "path": os.fspath(image.array_path)},
+            # Nobody writes while we train: look at a chunk's file once, not whenever the cache holds it already.
+            "recheck_cached_data": "open",
+            "recheck_cached_metadata": "open",
+        }
+        return ts.open(spec, open=True, read=True, context=self._context)
+
+    def _as_float32(self, number: int, future: ts.Future[ts.TensorStore]) -> ts.TensorStore:
+        import tensorstore as ts
+
+        try:
+            store = future.result()
+        except Exception as error:
+            raise DynaclrError(f"the array of {self._images[number]} cannot be opened: {error}") from error
+        return store if store.dtype == ts.float32 else ts.cast(store, ts.float32)
+
+    def __getstate__(self) -> dict[str, Any]:
+        private = {"_lock", "_stores", "_context"}
+        return {name: value for name, value in self.__dict__.items() if name not in private}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock, self._stores, self._context = threading.Lock(), {}, None
+
+
+def _selection(image: Image) -> slice | list[int]:
+    """Return the channels as TensorStore reads them fastest: neighbours in a row as a slice."""
+    first, count = image.channels[0], len(image.channels)
+    neighbours = tuple(range(first, first + count))
+    return slice(first, first + count) if image.channels == neighbours else list(image.channels)

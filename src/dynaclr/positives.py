@@ -1,0 +1,132 @@
+"""Which observation becomes the positive of an anchor: a pure function of seed, epoch, anchor and occurrence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynaclr.errors import DynaclrError
+from dynaclr.lineage import IntArray
+from dynaclr.randomness import uniforms
+from dynaclr.tau_sampling import tau_weights
+
+if TYPE_CHECKING:
+    from dynaclr.index import MultiExperimentIndex
+
+
+class PositiveDraw:
+    """Draws positives for whole batches: first tau, among the taus that have a candidate, then a candidate.
+
+    Tau has a probability proportional to ``exp(-decay_rate * (tau - tau_min) / (tau_max - tau_min))`` among the taus at
+    which the anchor has a positive -> ``pipeline.md``, section `dynaclr.dataset`. Candidates of one tau are equally
+    likely (they are several where the cell has divided).
+
+    Parameters
+    ----------
+    index
+        The observations; its range of hours bounds tau.
+    tau_decay_rate
+        How fast the probability falls from the smallest to the largest tau.
+    seed
+        Another seed gives other positives.
+
+    Raises
+    ------
+    DynaclrError
+        If the rate or the seed is no such number.
+    """
+
+    def __init__(self, index: MultiExperimentIndex, tau_decay_rate: float = 2.0, seed: int = 0) -> None:
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise DynaclrError(f"seed is {seed!r}, but needs an integer")
+        names = [str(name) for name in index.tracks["experiment"].cat.categories]
+        ranges = [index.tau_range_frames(name) for name in names]
+        for tau_min, tau_max in ranges:
+            tau_weights([], tau_min, tau_max, tau_decay_rate)  # says what is wrong with the rate
+        self._index = index
+        self._seed = seed
+        self._experiment = index.tracks["experiment"].cat.codes.to_numpy().astype(np.int64)
+        self._taus, self._log_weights = _tau_table(ranges, tau_decay_rate)
+
+    def __call__(self, rows: IntArray, anchors: IntArray, epoch: int) -> tuple[IntArray, IntArray]:
+        """Draw one positive for each anchor of a batch.
+
+        Parameters
+        ----------
+        rows
+            The anchors' rows in ``index.tracks``, shape ``(B,)``.
+        anchors
+            The anchors' own numbers, which address the draw; the same number twice gets two independent draws.
+        epoch
+            The epoch.
+
+        Returns
+        -------
+        rows, taus
+            The positives' rows in ``index.tracks``, and how many frames later they are.
+
+        Raises
+        ------
+        DynaclrError
+            If a row has no positive at all.
+        """
+        experiment = self._experiment[rows]
+        taus = self._taus[experiment]
+        start, stop = self._index.candidate_ranges(np.broadcast_to(rows[:, None], taus.shape), taus)
+        log_weights = np.where(stop > start, self._log_weights[experiment], -np.inf)
+        best = log_weights.max(axis=1, initial=-np.inf)
+        if np.isneginf(best).any():
+            raise DynaclrError(f"row {int(rows[np.isneginf(best)][0])} of the index has no positive in its tau range")
+        # Relative to the likeliest tau, so that no decay rate underflows to an anchor without any tau.
+        weights = np.exp(log_weights - best[:, None])
+        occurrence = occurrences(anchors)
+        chosen = _pick(weights, uniforms(self._seed, epoch, "positive: tau", anchors, occurrence))
+        batch = np.arange(len(rows))
+        first, count = start[batch, chosen], (stop - start)[batch, chosen]
+        place = uniforms(self._seed, epoch, "positive: candidate", anchors, occurrence) * count
+        return self._index.descent_order[first + place.astype(np.int64)], taus[batch, chosen]
+
+
+def _tau_table(ranges: Sequence[tuple[int, int]], decay_rate: float) -> tuple[IntArray, NDArray[np.float64]]:
+    """Return each experiment's taus and their log weights, one row each; rows are as long as the longest range."""
+    width = max((tau_max - tau_min + 1 for tau_min, tau_max in ranges), default=1)
+    lower, upper = np.array(ranges, dtype=np.int64).reshape(-1, 2).T[:, :, None]
+    taus = lower + np.arange(width)
+    share = (taus - lower) / np.maximum(upper - lower, 1)
+    return np.minimum(taus, upper), np.where(taus <= upper, -decay_rate * share, -np.inf)
+
+
+def occurrences(values: IntArray) -> IntArray:
+    """Count for each value how often it has come before.
+
+    Parameters
+    ----------
+    values
+        Integers, shape ``(B,)``.
+
+    Examples
+    --------
+    >>> occurrences(np.array([7, 3, 7, 7])).tolist()
+    [0, 0, 1, 2]
+    """
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    place = np.arange(values.size)
+    is_first = np.ones(values.size, bool)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    counts = np.empty(values.size, np.int64)
+    counts[order] = place - np.maximum.accumulate(np.where(is_first, place, 0))
+    return counts
+
+
+def _pick(weights: NDArray[np.float64], u: NDArray[np.float64]) -> IntArray:
+    """Return for each row of weights the column that a uniform number falls on; never one of weight zero."""
+    cumulative = np.cumsum(weights, axis=1)
+    column = (cumulative <= u[:, None] * cumulative[:, -1:]).sum(axis=1)
+    # Rounding may carry the product up to the whole: then it is the last column that weighs anything.
+    last = weights.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
+    picked: IntArray = np.minimum(column, last)
+    return picked
