@@ -52,7 +52,7 @@ _CarefulLoader.add_implicit_resolver(
 _CarefulLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(
-        r"^(?:[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)"
+        r"^(?:[-+]?[0-9]+\.[0-9]*(?:[eE][-+][0-9]+)?|\.[0-9]+(?:[eE][-+][0-9]+)?"
         r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
     ),
     list("-+0123456789."),
@@ -62,8 +62,9 @@ _CarefulLoader.add_implicit_resolver(
 def read_yaml(path: str | os.PathLike[str]) -> Any:
     """Read one YAML document.
 
-    Numbers are the decimal ones of YAML 1.2: ``010`` and ``1:30`` stay texts instead of turning into 8 and
-    90, and so do dates. The booleans of YAML 1.1 remain (``no`` is False), so that a reader can say so in words.
+    Only decimal numbers are numbers: ``010``, ``1:30`` and dates stay texts instead of turning into 8, 90 and a
+    date. Whatever is a text to YAML 1.1 is one here, so that what any YAML writer leaves unquoted comes back.
+    The booleans of YAML 1.1 remain (``no`` is False), so that a reader can say so in words.
 
     Parameters
     ----------

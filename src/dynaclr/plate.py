@@ -174,6 +174,8 @@ def read_position(plate: Plate, fov_name: str) -> Position:
     channel_names = _channel_names(ome, fov_name)
     if len(shape) != len(AXES):
         raise DynaclrError(f"position {fov_name} has an array of shape {shape}, but needs the five axes {AXES}")
+    if min(shape) < 1:
+        raise DynaclrError(f"position {fov_name} has an empty array of shape {shape}, but needs at least one voxel")
     if len(channel_names) != shape[1]:
         raise DynaclrError(
             f"position {fov_name} has {len(channel_names)} channel names {list(channel_names)} for the "

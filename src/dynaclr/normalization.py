@@ -1,0 +1,139 @@
+"""Which statistics a normalization needs, and where they are missing or unusable."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from math import isfinite
+from typing import Any
+
+from dynaclr.errors import DynaclrError, did_you_mean
+from dynaclr.experiment import ExperimentRegistry
+from dynaclr.store_checks import listed
+
+SCHEMES = ("fov_statistics", "dataset_statistics", "timepoint_statistics")
+"""What the statistics are taken over: a FOV, all FOVs of a store, one frame of a FOV."""
+
+SUBTRAHENDS = ("mean", "median")
+DIVISORS = ("std", "iqr")
+
+_REMEDIES = {
+    "missing": "run `dynaclr preprocess` on the registry",
+    "not finite": "run `dynaclr preprocess` on the registry with overwrite",
+    "zero": "choose another divisor or leave those FOVs out",
+}
+
+
+def is_complete(entry: Any, frames: int) -> bool:
+    """Tell whether a channel's metadata hold all three kinds of statistics, finite, for each frame.
+
+    Parameters
+    ----------
+    entry
+        What stands under ``normalization`` for the channel, whatever it is.
+    frames
+        Number of frames of the FOV.
+    """
+    if not isinstance(entry, dict) or not isinstance(entry.get("timepoint_statistics"), dict):
+        return False
+    if set(entry["timepoint_statistics"]) != {str(frame) for frame in range(frames)}:
+        return False
+    return all(
+        _fault(statistics, (*SUBTRAHENDS, *DIVISORS), None) is None
+        for scheme in SCHEMES
+        for _, statistics in _tables(entry, scheme, frames)
+    )
+
+
+def check_statistics(
+    registry: ExperimentRegistry,
+    scheme: str,
+    subtrahend: str,
+    divisor: str,
+    *,
+    fovs: Mapping[str, Collection[str]] | None = None,
+) -> None:
+    """Refuse to train where a normalization would lack a statistic, or divide by zero.
+
+    Parameters
+    ----------
+    registry
+        The experiments; each source channel of each position is checked.
+    scheme
+        ``"fov_statistics"``, ``"dataset_statistics"`` or ``"timepoint_statistics"``.
+    subtrahend
+        ``"mean"`` or ``"median"``.
+    divisor
+        ``"std"`` or ``"iqr"``.
+    fovs
+        For each experiment the FOVs that are in use; None for all of them.
+
+    Raises
+    ------
+    DynaclrError
+        If an argument is unknown, or with every FOV and channel whose statistics are missing, not finite or
+        zero in the divisor.
+    """
+    for parameter, value, known in (
+        ("scheme", scheme, SCHEMES),
+        ("subtrahend", subtrahend, SUBTRAHENDS),
+        ("divisor", divisor, DIVISORS),
+    ):
+        if value not in known:
+            names = " or ".join(repr(name) for name in known)
+            raise DynaclrError(f"{parameter} is {value!r}, but needs {names}{did_you_mean(value, known)}")
+    faults: dict[tuple[str, str, str], list[str]] = {}
+    for experiment, fov, channel, what in _faults(registry, scheme, (subtrahend, divisor), fovs):
+        faults.setdefault((experiment, channel, what), []).append(fov)
+    if faults:
+        found = "; ".join(
+            f"experiment {experiment!r}, channel {channel!r}: {what} in {listed(names)}"
+            for (experiment, channel, what), names in faults.items()
+        )
+        kinds = dict.fromkeys(kind for kind in _REMEDIES for *_, what in faults if what.endswith(kind))
+        remedy = ", ".join(_REMEDIES[kind] for kind in kinds)
+        raise DynaclrError(f"normalization by {scheme} needs finite statistics, but {found} ({remedy})")
+
+
+def _faults(
+    registry: ExperimentRegistry,
+    scheme: str,
+    needed: tuple[str, str],
+    fovs: Mapping[str, Collection[str]] | None,
+) -> Iterator[tuple[str, str, str, str]]:
+    """Yield ``(experiment, FOV, channel, what is wrong)``, of the frames of a FOV the first wrong one."""
+    for config in registry.experiments:
+        for fov, position in registry.positions(config.name).items():
+            if fovs is not None and fov not in fovs.get(config.name, ()):
+                continue
+            for channel in config.source_channel:
+                entry = (position.normalization or {}).get(channel)
+                for place, statistics in _tables(entry, scheme, position.shape[0]):
+                    what = _fault(statistics, needed, needed[1])
+                    if what is not None:
+                        yield config.name, fov + place, channel, what
+                        break
+
+
+def _tables(entry: Any, scheme: str, frames: int) -> Iterator[tuple[str, Any]]:
+    """Yield where and what: the one table of statistics of a scheme, or one for each frame."""
+    table = entry.get(scheme) if isinstance(entry, dict) else None
+    if scheme != "timepoint_statistics":
+        yield "", table
+    elif not isinstance(table, dict):
+        yield "", None
+    else:
+        for frame in range(frames):
+            yield f" (frame {frame})", table.get(str(frame))
+
+
+def _fault(statistics: Any, needed: tuple[str, ...], divisor: str | None) -> str | None:
+    """Say what is wrong with a table of statistics, or return None."""
+    for name in needed:
+        value = statistics.get(name) if isinstance(statistics, dict) else None
+        if value is None:
+            return f"{name} is missing"
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+            return f"{name} is not finite"
+        if name == divisor and value == 0:
+            return f"{name} is zero"
+    return None
