@@ -236,7 +236,7 @@ WRONG_FILES = {
     ),
     "ambiguous 0": (
         HEAD + "0,2,1,1,\n5,1,1,1,0\n5,2,1,1,0\n6,2,1,1,0\n",
-        r"parent_track_id 0 of track 5 means track 0, .*; if 0 means 'no parent' .* `founder_parent: 0` .*\(rows 3, 5\)",
+        r"parent_track_id 0 of track 5 means track 0, .*'no parent' .* `founder_parent: 0` .*\(rows 3, 5\)",
     ),
     "same id twice": (
         "track_id,t,y,x,id,parent_id\n1,0,1,1,4,-1\n2,1,1,1,4,-1\n",
