@@ -1,0 +1,363 @@
+"""The training loop's side of the model: which loss of which pairs, what is logged, how the rate changes."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from numpy.typing import NDArray
+from pytorch_metric_learning.losses import BaseMetricLossFunction
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from dynaclr.encoder import ContrastiveEncoder
+from dynaclr.errors import DynaclrError, did_you_mean
+from dynaclr.loss import NTXentHCL
+from dynaclr.sample_grid import middle_slices, sample_grid
+from dynaclr.weights import load_weights
+
+__all__ = ["ContrastiveModule", "Schedule", "pair_statistics", "warmup_cosine"]
+
+_log = logging.getLogger(__name__)
+
+Batch = dict[str, Any]
+Schedule = Literal["Constant", "WarmupCosine"]
+Stage = Literal["train", "val"]
+
+WARMUP_SHARE = 0.1
+"""The share of a run's steps in which `"WarmupCosine"` raises the learning rate."""
+
+WARMUP_START = 1e-3
+"""The factor on the learning rate at the first step of the warm-up."""
+
+_NEVER = torch.iinfo(torch.int64).max
+_LOOK_EVERY = 32
+
+
+class ContrastiveModule(LightningModule):
+    """Train an encoder so that a cell and its own later self lie close together and other cells apart.
+
+    A batch holds ``anchor`` and ``positive``, tensors ``(B, C, Z, Y, X)``, ``lineage`` if there is one, and
+    ``negative`` where the loss needs it. Losses of pytorch-metric-learning, such as ``NTXentLoss`` and ``NTXentHCL``,
+    get the 2B projections with labels that pair each anchor with its positive: all others are its negatives.
+    ``torch.nn.TripletMarginLoss`` and ``torch.nn.CosineEmbeddingLoss`` compare with ``negative``.
+
+    Logged are, for the stages ``train`` and ``val``: ``loss/<stage>`` (in training per step and per epoch, which
+    loggers call ``loss/train_step`` and ``loss/train_epoch``); ``metrics/cosine_similarity_positive/<stage>``, with
+    ``euclidean_distance`` and ``negative`` likewise (`pair_statistics`); ``false_negatives/<stage>``, the share of the
+    other cells of a batch that are of the anchor's own lineage, which `NTXentHCL` leaves out if it has
+    ``mask_same_lineage``; ``hcl/published_beta`` and ``hcl/clamped_share/<stage>`` for `NTXentHCL`; and the images
+    ``samples/<stage>`` (`sample_grid`), if the logger takes images as TensorBoard does.
+
+    Parameters
+    ----------
+    encoder
+        Maps ``(B, C, Z, Y, X)`` to features and projections, such as `ContrastiveEncoder`.
+    loss_function
+        One of the losses above.
+    lr
+        Learning rate of AdamW.
+    schedule
+        ``"Constant"``, or ``"WarmupCosine"``: up in the first tenth of the run's steps, then down to zero along
+        half a cosine (`warmup_cosine`).
+    log_batches_per_epoch, log_samples_per_batch
+        How many batches of an epoch, and how many of each batch's samples, the images show; 0 for none.
+    example_input_array_shape
+        Shape ``(B, C, Z, Y, X)`` of the images for which Lightning's summary states the sizes of the layers; None to
+        leave sizes out. Channels and slices are those of a `ContrastiveEncoder`, whatever is written here.
+    ckpt_path
+        A checkpoint whose weights to begin with. To resume a run instead, give the checkpoint to ``fit``.
+
+    Raises
+    ------
+    DynaclrError
+        If a value is impossible, or the checkpoint is missing or does not fit.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        loss_function: nn.Module,
+        lr: float = 1e-3,
+        schedule: Schedule = "Constant",
+        log_batches_per_epoch: int = 8,
+        log_samples_per_batch: int = 1,
+        example_input_array_shape: Sequence[int] | None = (1, 2, 15, 256, 256),
+        ckpt_path: str | Path | None = None,
+    ) -> None:
+        super().__init__()
+        _check_loss(loss_function)
+        if not (math.isfinite(lr) and lr > 0):
+            raise DynaclrError(f"lr={lr!r} needs a positive, finite number")
+        if schedule not in get_args(Schedule):
+            known = get_args(Schedule)
+            raise DynaclrError(f"schedule={schedule!r} needs one of {known}{did_you_mean(schedule, known)}")
+        self.encoder = encoder
+        self.loss_function = loss_function
+        self.lr = lr
+        self.schedule = schedule
+        self.log_batches_per_epoch = _check_count("log_batches_per_epoch", log_batches_per_epoch)
+        self.log_samples_per_batch = _check_count("log_samples_per_batch", log_samples_per_batch)
+        self.example_input_array = _example_input(encoder, example_input_array_shape)
+        self._samples: dict[Stage, list[NDArray[np.float32]]] = {"train": [], "val": []}
+        self._first_bad_step: Tensor | None = None
+        if ckpt_path is not None:
+            load_weights(self, ckpt_path)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features and projections of images ``(B, C, Z, Y, X)``."""
+        features, projections = self.encoder(x)
+        return features, projections
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch."""
+        loss = self._step(batch, batch_idx, "train")
+        self._watch(loss, batch_idx)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log the loss of a batch."""
+        self._step(batch, batch_idx, "val")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Batch:  # noqa: ARG002  (Lightning passes it)
+        """Return ``features``, ``projections`` and the ``index`` of who they belong to."""
+        features, projections = self(batch["anchor"])
+        return {"features": features, "projections": projections, "index": batch.get("index")}
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return AdamW, with the learning rate's schedule counted in steps."""
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr)
+        if self.schedule == "Constant":
+            return optimizer
+        total = self.trainer.estimated_stepping_batches
+        if not math.isfinite(total):
+            raise DynaclrError(
+                "schedule='WarmupCosine' needs to know where the run ends: set max_epochs or max_steps of the trainer"
+            )
+        scheduler = LambdaLR(optimizer, _rate_factor(int(total)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Say what beta means, since two conventions are in use."""
+        loss = self.loss_function
+        if isinstance(loss, NTXentHCL):
+            _log.info(
+                "NTXentHCL: beta=%g on the %s is beta=%g as published.", loss.beta, loss.beta_on, loss.published_beta
+            )
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's sample grid; no epoch ends with a loss that is not finite."""
+        self._raise_if_not_finite()
+        self._log_samples("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation's sample grid."""
+        self._log_samples("val")
+
+    def _step(self, batch: Batch, batch_idx: int, stage: Stage) -> Tensor:
+        missing = [name for name in _needed_views(self.loss_function) if name not in batch]
+        if missing:
+            raise DynaclrError(
+                f"loss_function={type(self.loss_function).__name__} needs the key {missing[0]!r} in the batch, which "
+                f"holds {sorted(batch)}; NTXentLoss and NTXentHCL take their negatives from the batch itself"
+            )
+        views: dict[str, Tensor] = {name: batch[name] for name in ("anchor", "positive", "negative") if name in batch}
+        projections = {name: _at_least_single(self(view)[1]) for name, view in views.items()}
+        lineage = batch.get("lineage")
+        loss = _loss(self.loss_function, projections, lineage)
+        self._log_scalars(loss, projections, lineage, stage)
+        self._keep_samples(list(views.values()), batch_idx, stage)
+        return loss
+
+    def _log_scalars(
+        self, loss: Tensor, projections: Mapping[str, Tensor], lineage: Tensor | None, stage: Stage
+    ) -> None:
+        size = len(projections["anchor"])
+        validates = stage == "val"
+        log = partial(self.log, on_epoch=True, sync_dist=validates)
+        log(f"loss/{stage}", loss, on_step=not validates, prog_bar=True, batch_size=size)
+        scalars = {f"{name}/{stage}": value for name, value in pair_statistics(projections, lineage).items()}
+        if isinstance(self.loss_function, NTXentHCL):
+            scalars["hcl/published_beta"] = loss.new_tensor(self.loss_function.published_beta)
+            scalars[f"hcl/clamped_share/{stage}"] = self.loss_function.last_clamped_share
+        for name, value in scalars.items():
+            # A batch of one has no negatives: it counts nothing, yet every rank logs every name, as syncing needs.
+            weight = 0 if size == 1 and "negative" in name else size
+            log(name, value, on_step=False, batch_size=weight)
+
+    def _watch(self, loss: Tensor, batch_idx: int) -> None:
+        """Remember on the device the first step without a finite loss; look only where the loop waits anyway."""
+        step = torch.full((), self.global_step, dtype=torch.int64, device=loss.device)
+        bad = torch.where(torch.isfinite(loss.detach()), torch.full_like(step, _NEVER), step)
+        known = bad if self._first_bad_step is None else self._first_bad_step
+        self._first_bad_step = torch.minimum(known, bad)
+        if loss.device.type == "cpu" or batch_idx % _LOOK_EVERY == 0:
+            self._raise_if_not_finite()
+
+    def _raise_if_not_finite(self) -> None:
+        if self._first_bad_step is None:
+            return
+        step, self._first_bad_step = int(self._first_bad_step), None
+        if step != _NEVER:
+            raise DynaclrError(
+                f"loss/train was not finite at step {step} (noticed in epoch {self.current_epoch}): "
+                f"lower lr={self.lr!r}, or look for images that are not finite after normalization"
+            )
+
+    def _keep_samples(self, views: list[Tensor], batch_idx: int, stage: Stage) -> None:
+        wanted = batch_idx < self.log_batches_per_epoch and self.log_samples_per_batch > 0
+        if wanted and self.trainer.is_global_zero and not self.trainer.sanity_checking and self._image_logs():
+            self._samples[stage].append(middle_slices(views, self.log_samples_per_batch))
+
+    def _log_samples(self, stage: Stage) -> None:
+        planes, self._samples[stage] = self._samples[stage], []
+        if planes:
+            picture = sample_grid(np.concatenate(planes))
+            for add_image in self._image_logs():
+                add_image(f"samples/{stage}", picture, self.global_step, dataformats="HW")
+
+    def _image_logs(self) -> list[Callable[..., None]]:
+        """Return what takes pictures: the loggers of TensorBoard's kind."""
+        takers = [getattr(getattr(logger, "experiment", None), "add_image", None) for logger in self.loggers]
+        return [taker for taker in takers if callable(taker)]
+
+
+def pair_statistics(projections: Mapping[str, Tensor], lineage: Tensor | None = None) -> dict[str, Tensor]:
+    """Return how near anchors are to their positives and to their negatives.
+
+    Parameters
+    ----------
+    projections
+        ``anchor``, ``positive`` and perhaps ``negative``, each ``(B, D)``. Without ``negative``, an anchor's negatives
+        are the positives of the other anchors, but for those of its own lineage.
+    lineage
+        Codes ``(B,)``; equal codes are relatives.
+
+    Returns
+    -------
+    dict of str to Tensor
+        The means ``metrics/cosine_similarity_positive``, ``metrics/euclidean_distance_positive`` and, 0 where there is
+        no negative, ``metrics/cosine_similarity_negative`` and ``metrics/euclidean_distance_negative``; with
+        ``lineage`` also ``false_negatives``, the share of the pairs of different samples that are of one lineage.
+    """
+    with torch.no_grad():
+        anchor, positive = projections["anchor"], projections["positive"]
+        values = {
+            "metrics/cosine_similarity_positive": nn.functional.cosine_similarity(anchor, positive).mean(),
+            "metrics/euclidean_distance_positive": (anchor - positive).norm(dim=1).mean(),
+        }
+        others = ~torch.eye(len(anchor), dtype=torch.bool, device=anchor.device)
+        if lineage is not None:
+            relatives = others & (lineage[:, None] == lineage[None, :]).to(anchor.device)
+            values["false_negatives"] = _mean_where(relatives.to(anchor.dtype), others)
+            others = others & ~relatives
+        if "negative" in projections:
+            negative = projections["negative"]
+            values["metrics/cosine_similarity_negative"] = nn.functional.cosine_similarity(anchor, negative).mean()
+            values["metrics/euclidean_distance_negative"] = (anchor - negative).norm(dim=1).mean()
+        else:
+            cosine = nn.functional.normalize(anchor) @ nn.functional.normalize(positive).T
+            values["metrics/cosine_similarity_negative"] = _mean_where(cosine, others)
+            values["metrics/euclidean_distance_negative"] = _mean_where(torch.cdist(anchor, positive), others)
+    return values
+
+
+def _mean_where(values: Tensor, mask: Tensor) -> Tensor:
+    return values.masked_fill(~mask, 0).sum() / mask.sum().clamp(min=1)
+
+
+def warmup_cosine(step: int, total: int) -> float:
+    """Return the factor on the learning rate at one step of a run.
+
+    It rises linearly from `WARMUP_START` to 1 over the first `WARMUP_SHARE` of the steps, at least one of them, then
+    falls to 0 along half a cosine (Loshchilov and Hutter, *SGDR*, ICLR 2017, without restarts).
+
+    Parameters
+    ----------
+    step
+        Number of the step, from 0; beyond the end the factor stays 0.
+    total
+        How many steps the run has.
+
+    Examples
+    --------
+    >>> [round(warmup_cosine(step, 20), 3) for step in (0, 2, 11, 20)]
+    [0.001, 1.0, 0.5, 0.0]
+    """
+    warmup = max(1, round(WARMUP_SHARE * total))
+    if step < warmup:
+        return WARMUP_START + (1 - WARMUP_START) * step / warmup
+    progress = min((step - warmup) / max(total - warmup, 1), 1.0)
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _rate_factor(total: int) -> Callable[[int], float]:
+    # A plain function: LambdaLR keeps no state of it, so a longer run resumed from a checkpoint has its own length.
+    return lambda step: warmup_cosine(step, total)
+
+
+def _check_loss(loss: nn.Module) -> None:
+    if not isinstance(loss, (BaseMetricLossFunction, nn.TripletMarginLoss, nn.CosineEmbeddingLoss)):
+        raise DynaclrError(
+            f"loss_function={loss!r} needs to be NTXentHCL, another loss of pytorch-metric-learning such as "
+            "NTXentLoss, torch.nn.TripletMarginLoss or torch.nn.CosineEmbeddingLoss"
+        )
+
+
+def _needed_views(loss: nn.Module) -> tuple[str, ...]:
+    pairs_only = isinstance(loss, BaseMetricLossFunction)
+    return ("anchor", "positive") if pairs_only else ("anchor", "positive", "negative")
+
+
+def _loss(loss: nn.Module, projections: Mapping[str, Tensor], lineage: Tensor | None) -> Tensor:
+    anchor, positive = projections["anchor"], projections["positive"]
+    value: Tensor
+    if isinstance(loss, nn.TripletMarginLoss):
+        value = loss(anchor, positive, projections["negative"])
+    elif isinstance(loss, nn.CosineEmbeddingLoss):
+        ones = anchor.new_ones(len(anchor))
+        others = torch.cat((positive, projections["negative"]))
+        value = loss(torch.cat((anchor, anchor)), others, torch.cat((ones, -ones)))
+    else:
+        # Labels stay on the CPU: NTXentHCL finds the pairs there, without waiting for the device.
+        labels = torch.arange(len(anchor)).repeat(2)
+        value = loss(torch.cat((anchor, positive)), labels, **_lineage_argument(loss, lineage))
+    return value
+
+
+def _lineage_argument(loss: nn.Module, lineage: Tensor | None) -> dict[str, Tensor]:
+    if not getattr(loss, "mask_same_lineage", False):
+        return {}
+    if lineage is None:
+        raise DynaclrError("mask_same_lineage=True needs the key 'lineage' in the batch")
+    return {"lineage": torch.cat((lineage, lineage))}
+
+
+def _at_least_single(projections: Tensor) -> Tensor:
+    """Return half precision as float32, in which sums over a batch are exact enough."""
+    return projections.float() if projections.dtype in (torch.float16, torch.bfloat16) else projections
+
+
+def _example_input(encoder: nn.Module, shape: Sequence[int] | None) -> Tensor | None:
+    if shape is None:
+        return None
+    sizes = list(shape)
+    if len(sizes) != 5 or not all(type(size) is int and size > 0 for size in sizes):
+        raise DynaclrError(f"example_input_array_shape={shape!r} needs five positive whole numbers (B, C, Z, Y, X)")
+    if isinstance(encoder, ContrastiveEncoder):
+        sizes[1:3] = encoder.in_channels, encoder.in_stack_depth
+    return torch.zeros(sizes)
+
+
+def _check_count(name: str, value: int) -> int:
+    if type(value) is not int or value < 0:
+        raise DynaclrError(f"{name}={value!r} needs a whole number of at least 0")
+    return value
