@@ -1,0 +1,301 @@
+"""Loaders of ready-made batches: read ahead by threads, in order, and resumable in the middle of an epoch."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice, pairwise
+from math import ceil
+from typing import Any, Protocol, TypeVar
+
+from monai.data.thread_buffer import ThreadDataLoader
+from torch.utils.data import BatchSampler, Sampler
+
+from dynaclr.dataset import Batch, EpochIndices
+
+_Request = TypeVar("_Request")
+_Answer = TypeVar("_Answer")
+
+
+def read_ahead(
+    read: Callable[[_Request], _Answer], requests: Iterable[_Request], num_threads: int
+) -> Iterator[_Answer]:
+    """Answer requests in their order, the next ones already while the caller works on the last answer.
+
+    Requests are taken by the calling thread alone. An error of `read` is raised where its answer was due. Closing the
+    iterator waits for the reads that have begun and drops the others, so no thread outlives it.
+
+    Parameters
+    ----------
+    read
+        Called by `num_threads` threads at a time.
+    requests
+        What to read.
+    num_threads
+        How many answers to work on beyond the one that the caller has; 0 reads in the calling thread, when asked.
+
+    Yields
+    ------
+    object
+        ``read(request)`` for each request.
+    """
+    if num_threads == 0:
+        yield from map(read, requests)
+        return
+    waiting = iter(requests)
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="dynaclr-reader")
+    try:
+        pending: deque[Future[_Answer]] = deque(pool.submit(read, request) for request in islice(waiting, num_threads))
+        while pending:
+            answer = [pending.popleft().result()]
+            pending.extend(pool.submit(read, request) for request in islice(waiting, 1))
+            # Batches are large: keep none here while the caller works on it.
+            yield answer.pop()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class BatchDataset(Protocol):
+    """What `BatchLoader` needs of a dataset."""
+
+    def __len__(self) -> int: ...
+    def __getitems__(self, indices: list[int]) -> Batch: ...
+
+
+class BatchLoader(ThreadDataLoader):
+    """A `monai.data.ThreadDataLoader` for a dataset that returns whole batches, with threads that cannot do harm.
+
+    It takes MONAI's place in Lightning and for users. The iteration itself is `read_ahead`, because MONAI's (1.5)
+
+    - ends the epoch early and in silence when reading fails: its thread swallows the error;
+    - runs PyTorch's process worker in a thread, which seeds the *global* generators of Python, NumPy and torch under
+      the training loop's feet at the start of every epoch and sets torch to one thread;
+    - cannot stop such a worker that reads for long: it calls ``Thread.terminate``, which does not exist.
+
+    Parameters
+    ----------
+    dataset
+        Has ``__getitems__``, which may be called from several threads.
+    batch_sampler
+        Yields the indices of each batch.
+    num_workers
+        Batches that are read at the same time, by as many threads, while the last one is worked on; 0 reads in the
+        calling thread.
+    **kwargs
+        Passed on to `monai.data.ThreadDataLoader`.
+    """
+
+    def __init__(
+        self,
+        dataset: BatchDataset,
+        *,
+        batch_sampler: Iterable[list[int]],
+        num_workers: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        kwargs = {"collate_fn": _identity, "use_thread_workers": True, **kwargs}
+        # Without a worker, MONAI would reseed torch's global generator and walk through the whole dataset.
+        super().__init__(dataset, batch_sampler=batch_sampler, num_workers=max(1, num_workers), **kwargs)  # type: ignore[arg-type]  # duck-typed
+        self.num_workers = num_workers
+        self._read_batch = dataset.__getitems__
+        self._requests = batch_sampler
+
+    def __iter__(self) -> Generator[Batch]:  # type: ignore[override]  # as MONAI's, which says nothing
+        return self._read(self._requests)
+
+    def _read(self, requests: Iterable[list[int]]) -> Generator[Batch]:
+        for batch in read_ahead(self._read_batch, requests, self.num_workers):
+            yield self.collate_fn(batch)  # type: ignore[arg-type]  # a batch, not a list of samples
+
+
+def _identity(batch: Batch) -> Batch:
+    return batch
+
+
+class ResumableSampler(Protocol):
+    """What `ResumableBatchLoader` needs of a batch sampler; `dynaclr.sampler.FlexibleBatchSampler` has it."""
+
+    epoch: int
+    num_batches: int
+    num_replicas: int
+
+    def __iter__(self) -> Iterator[list[int]]: ...
+    def __len__(self) -> int: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the iteration is."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next iteration begin there."""
+        ...
+
+
+class ResumableBatchLoader(BatchLoader):
+    """A `BatchLoader` that knows how many batches have been trained on, and goes on with the next one.
+
+    Batches are read ahead, so the sampler is always further than training is. Therefore the sampler's state is kept for
+    each batch that has been asked for, and a checkpoint gets that of the last batch that was consumed.
+
+    One pass at a time: a new iteration ends the one before it. A pass belongs to the epoch that the sampler has when
+    the first batch is asked for; Lightning makes its iterators earlier, before it tells the epoch.
+
+    Parameters
+    ----------
+    dataset, num_workers, **kwargs
+        As for `BatchLoader`; indices reach the dataset as `EpochIndices`.
+    batch_sampler
+        The sampler.
+    trained
+        Returns how many batches of this epoch training has finished, for trainers that may ask for a batch and then
+        fail on it; by default a batch counts as consumed as soon as it is handed out.
+    on_resume
+        Told, when a state has been loaded, how many batches of this rank's epoch lie behind: with another number of
+        ranks than before that is not the number that the trainer remembers.
+    """
+
+    def __init__(
+        self,
+        dataset: BatchDataset,
+        *,
+        batch_sampler: ResumableSampler,
+        num_workers: int = 0,
+        trained: Callable[[], int] | None = None,
+        on_resume: Callable[[int], None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(dataset, batch_sampler=batch_sampler, num_workers=num_workers, **kwargs)
+        self._sampler = batch_sampler
+        self._trained = trained
+        self._on_resume = on_resume
+        self._pass: _Pass | None = None
+        self._batches: Generator[Batch] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of batches of a whole epoch on this rank, also when one is resumed in its middle."""
+        return ceil(self._sampler.num_batches / self._sampler.num_replicas)
+
+    def __iter__(self) -> Generator[Batch]:  # type: ignore[override]  # as MONAI's, which says nothing
+        self.close()
+        self._pass = None
+        self._batches = self._epoch()
+        return self._batches
+
+    def close(self) -> None:
+        """End the iteration that is under way, if any, and wait for its threads."""
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where training is: behind the last batch that was consumed."""
+        current = self._pass
+        if current is None or current.epoch != self._sampler.epoch:
+            return {"sampler": self._sampler.state_dict()}
+        return {"sampler": current.state(self._trained)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from a state; the next iteration begins there, unless the epoch is changed before it.
+
+        Parameters
+        ----------
+        state_dict
+            What `state_dict` returned, on any number of ranks.
+
+        Raises
+        ------
+        DynaclrError
+            If it belongs to another table of anchors or to other sampling options.
+        """
+        self.close()
+        self._pass = None
+        self._sampler.load_state_dict(state_dict["sampler"])
+        if self._on_resume is not None:
+            self._on_resume(len(self) - len(self._sampler))
+
+    def _epoch(self) -> Generator[Batch]:
+        current = self._pass = _Pass(self._sampler, self._trained)
+        for batch in self._read(current.requests()):
+            current.handed += 1
+            yield batch
+
+
+class _Pass:
+    """One iteration over an epoch: the sampler's state behind each batch that has been asked for."""
+
+    def __init__(self, sampler: ResumableSampler, trained: Callable[[], int] | None) -> None:
+        self.sampler = sampler
+        self.epoch = sampler.epoch
+        self.handed = 0
+        self._behind = 0 if trained is None else trained()
+        self._states = deque([sampler.state_dict()])
+        self._first = 0  # how many batches lie before the first state that is kept
+
+    def requests(self) -> Iterator[EpochIndices]:
+        for indices in self.sampler:
+            self._states.append(self.sampler.state_dict())
+            # Training is at most one batch behind what it was handed.
+            while self._first < self.handed - 1:
+                self._states.popleft()
+                self._first += 1
+            yield EpochIndices(indices, self.epoch)
+
+    def state(self, trained: Callable[[], int] | None) -> dict[str, Any]:
+        consumed = self.handed if trained is None else min(self.handed, trained() - self._behind)
+        return self._states[max(consumed, self._first) - self._first]
+
+
+class EvenBatches(BatchSampler):
+    """Cuts a sequence into batches of nearly equal size: each element once, equally many batches for each rank.
+
+    Every rank gets one run of neighbouring elements. Batches differ in size by one at most, so that none is a leftover
+    of one cell, which would have no negatives.
+
+    Parameters
+    ----------
+    sampler
+        The sequence, with a length.
+    batch_size
+        Largest size of a batch.
+    drop_last
+        Must be False: nothing is left out. (Lightning passes it when it makes this object anew for predictions.)
+    num_replicas, rank
+        Number of processes, and the number of this one.
+    equal_steps
+        Where there are fewer elements than batches to fill, whether the ranks left without any get an element once
+        more (so that all make equally many steps) or fewer batches.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler[int],
+        batch_size: int,
+        drop_last: bool = False,
+        num_replicas: int = 1,
+        rank: int = 0,
+        equal_steps: bool = True,
+    ) -> None:
+        super().__init__(sampler, batch_size, drop_last)
+        self.num_replicas = num_replicas
+        self.rank = rank
+        self.equal_steps = equal_steps
+
+    def __len__(self) -> int:
+        return len(self._bounds())
+
+    def __iter__(self) -> Iterator[list[int]]:
+        elements = list(self.sampler)
+        for start, stop in self._bounds():
+            yield elements[start:stop]
+
+    def _bounds(self) -> list[tuple[int, int]]:
+        """Return where this rank's batches start and stop."""
+        total = len(self.sampler)  # type: ignore[arg-type]  # sequences have a length
+        steps = -(-total // (self.batch_size * self.num_replicas))
+        slots = steps * self.num_replicas
+        cuts = [total * slot // slots for slot in range(slots + 1)] if slots else [0]
+        bounds = list(pairwise(cuts))[self.rank * steps : (self.rank + 1) * steps]
+        if self.equal_steps:
+            return [(start, max(stop, start + 1)) for start, stop in bounds]
+        return [(start, stop) for start, stop in bounds if stop > start]

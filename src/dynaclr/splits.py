@@ -1,0 +1,103 @@
+"""Which experiments train and which validate, and what of a user's choice of wells and FOVs each side gets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dynaclr.errors import DynaclrError, did_you_mean
+from dynaclr.experiment import ExperimentRegistry
+from dynaclr.fovs import all_fovs
+from dynaclr.store_checks import listed
+
+
+@dataclass(frozen=True)
+class Split:
+    """The two sides of a split by whole experiments.
+
+    Parameters
+    ----------
+    train, val
+        Names of the experiments, in the registry's order; ``val`` may be empty.
+    """
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+
+
+def split_experiments(registry: ExperimentRegistry, val_experiments: Sequence[str]) -> Split:
+    """Hold whole experiments out for validation.
+
+    Parameters
+    ----------
+    registry
+        All experiments.
+    val_experiments
+        Names of those to hold out; none is fine.
+
+    Returns
+    -------
+    Split
+        Both sides.
+
+    Raises
+    ------
+    DynaclrError
+        If a name is unknown, nothing is left for training, or one store lies on both sides under two names.
+    """
+    if isinstance(val_experiments, str):
+        raise DynaclrError(f"val_experiments needs a list of names, got {val_experiments!r}; write [{val_experiments}]")
+    for name in val_experiments:
+        if name not in registry.names:
+            hint = did_you_mean(name, registry.names)
+            raise DynaclrError(
+                f"val_experiments has {name!r}, but the registry has the experiments {listed(registry.names)}{hint}"
+            )
+    val = tuple(name for name in registry.names if name in set(val_experiments))
+    train = tuple(name for name in registry.names if name not in val)
+    if not train:
+        raise DynaclrError(
+            f"val_experiments={list(val_experiments)!r} holds out every experiment; training needs at least one"
+        )
+    _check_stores_apart(registry, train, val)
+    return Split(train, val)
+
+
+def _check_stores_apart(registry: ExperimentRegistry, train: Sequence[str], val: Sequence[str]) -> None:
+    """Refuse to validate on the images that are trained on, under whatever name or link."""
+    trained = {registry.get_experiment(name).data_path.resolve(): name for name in train}
+    for name in val:
+        store = registry.get_experiment(name).data_path.resolve()
+        if store in trained:
+            raise DynaclrError(
+                f"val_experiments has {name!r}, but experiment {trained[store]!r}, which is trained on, has the same "
+                f"store {str(store)!r}; one store needs to be on one side"
+            )
+
+
+def entries_for(
+    registry: ExperimentRegistry, names: Sequence[str], entries: Sequence[str] | None
+) -> Sequence[str] | None:
+    """Return those of the entries of ``include_wells`` or ``exclude_fovs`` that concern some of the experiments.
+
+    Parameters
+    ----------
+    registry
+        All experiments.
+    names
+        The experiments of one side of a split.
+    entries
+        What the user wrote, for all experiments; None stays None.
+
+    Returns
+    -------
+    sequence of str or None
+        The entries that match a well or a FOV of these experiments, and those that match nothing anywhere, so that the
+        index refuses them.
+    """
+    if entries is None or isinstance(entries, str):
+        return entries
+    fovs = all_fovs(registry)
+    ours = set().union(*(fov.selectors for fov in fovs if fov.experiment.name in names))
+    anyones = set().union(*(fov.selectors for fov in fovs))
+    return [entry for entry in entries if entry in ours or entry not in anyones]
