@@ -1,4 +1,4 @@
-"""What the package says when the user is mistaken: one sentence that names the parameter, the value and the remedy."""
+"""What the package says when the user is mistaken: a sentence with the parameter, the value and the remedy."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ class RegistryError(DynaclrError):
 
 class TracksError(DynaclrError):
     """A tracking table that cannot be what it claims; the sentence names the file and the rows."""
+
+
+class RepeatedAnchorsWarning(UserWarning):
+    """An experiment is so small that anchors repeat within its batches."""
 
 
 def did_you_mean(name: object, known: Iterable[object]) -> str:

@@ -1,8 +1,8 @@
 """Random numbers that are a pure function of what they are for: no state, no order, no global generator.
 
-A number is addressed by ``(seed, epoch, purpose, counters...)``. The address is folded into 64 bits word by word with the
-finaliser of SplitMix64 (Steele, Lea and Flood, *Fast Splittable Pseudorandom Number Generators*, OOPSLA 2014), which
-is a bijection in which each input bit flips each output bit with probability one half. Any batch can therefore be drawn
+A number is addressed by ``(seed, epoch, purpose, counters...)``. The address is folded into 64 bits word by word with
+the finaliser of SplitMix64 (Steele, Lea and Flood, *Fast Splittable Pseudorandom Number Generators*, OOPSLA 2014), a
+bijection in which each input bit flips each output bit with probability one half. Any batch can therefore be drawn
 without the ones before it, on any rank, in any process.
 """
 
@@ -78,7 +78,8 @@ def lanes(key: NDArray[np.uint64], lane: ArrayLike) -> NDArray[np.uint64]:
 
 def below(words: NDArray[np.uint64], bound: ArrayLike) -> NDArray[np.int64]:
     """Map 64-bit words to integers in ``[0, bound)``, each equally likely to within ``bound / 2**53``."""
-    return ((words >> _S11) * np.float64(2.0**-53) * np.asarray(bound)).astype(np.int64)
+    scaled: NDArray[np.float64] = (words >> _S11) * np.float64(2.0**-53) * np.asarray(bound)
+    return scaled.astype(np.int64)
 
 
 def uniforms(seed: int, epoch: int, purpose: str, *counters: ArrayLike) -> NDArray[np.float64]:

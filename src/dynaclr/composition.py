@@ -1,0 +1,157 @@
+"""Composing batches: condition quotas, focal windows and leaks, for a whole chunk of batches at once.
+
+All arrays are flat: the shares of a batch lie behind each other, and so do the batches of a chunk. *Places* are
+positions in `Strata.order`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from dynaclr.draws import balanced, skipping
+from dynaclr.randomness import below, keys, lanes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dynaclr.focus import Focus
+    from dynaclr.quotas import Shares
+    from dynaclr.strata import Strata
+
+    Ints = NDArray[np.int64]
+    Words = NDArray[np.uint64]
+
+_SHUFFLE_BITS: Final = 34
+
+
+class Role(IntEnum):
+    """Why an anchor is in its batch."""
+
+    PRIMARY = 0
+    FOCAL = 1
+    GLOBAL = 2
+    LEAKED = 3
+
+
+@dataclass(frozen=True)
+class Composition:
+    """The anchors of a chunk of batches, in random order within each batch.
+
+    Parameters
+    ----------
+    place : ndarray of int64, shape (K, B)
+        Positions in `Strata.order`.
+    role : ndarray of int64, shape (K, B)
+        Why each of them is there, a `Role`.
+    focal : ndarray of int64, shape (K,)
+        Code of the focal HPI in `Strata.values`, or -1.
+    """
+
+    place: Ints
+    role: Ints
+    focal: Ints
+
+
+def focal_quotas(seed: int, epoch: int, shares: Shares, chunk: Ints, primary: int, focal_count: int) -> Ints:
+    """Share the focal anchors of each batch out over its conditions, in proportion to their quotas.
+
+    The same systematic rounding as for the quotas, in whole numbers: ``focal_count * quota / primary`` with one offset
+    for each batch.
+
+    Returns
+    -------
+    ndarray of int64, shape (M,)
+        Number of focal anchors in each share, at most its quota.
+    """
+    shift = below(keys(seed, epoch, "focal-quota", chunk), primary)[shares.batch]
+    total = focal_count * shares.before + shift
+    near: Ints = (total + focal_count * shares.quota) // primary - total // primary
+    return near
+
+
+def enriched(
+    seed: int,
+    epoch: int,
+    strata: Strata,
+    focus: Focus,
+    shares: Shares,
+    chunk: Ints,
+    group: Ints,
+    primary: int,
+    focal_count: int,
+) -> tuple[Ints, Ints, Ints, Ints]:
+    """Draw the primary anchors of a chunk with part of them near a focal HPI.
+
+    Parameters
+    ----------
+    seed, epoch
+        Address of the randomness.
+    strata, focus, shares
+        What to draw from, and how many of each stratum.
+    chunk, group : ndarray of int64, shape (K,)
+        Global batch numbers and their experiments.
+    primary, focal_count
+        Number of primary anchors in each batch, and how many of them are focal.
+
+    Returns
+    -------
+    batch, place, role : ndarray of int64
+        Flat, one entry per anchor.
+    focal : ndarray of int64, shape (K,)
+        Codes of the focal HPI.
+    """
+    focal = focus.choose(group, shares, keys(seed, epoch, "focal-hpi", chunk))
+    near = focal_quotas(seed, epoch, shares, chunk, primary, focal_count)
+    size, begin = strata.start[shares.stratum + 1] - strata.start[shares.stratum], strata.start[shares.stratum]
+    number = chunk[shares.batch]
+
+    def key(purpose: str) -> Words:
+        return keys(seed, epoch, purpose, number, shares.stratum)
+
+    # Where the stratum is smaller than what is asked of it, whole copies of it come first; what is left is distinct.
+    copies_run, copies = balanced(size, near // size * size, key("copies"))
+    run, place = focus.draw(shares.stratum, near % size, focal[shares.batch], key("focal"))
+    left = size - near % size
+    others = np.minimum(shares.quota - near, left)
+    other_run, rank = balanced(left, others, key("global"))
+    other = skipping(rank, other_run, place - begin[run], run, len(size)) + begin[other_run]
+    again_run, again = balanced(size, shares.quota - near - others, key("again"))
+    parts = [
+        (copies_run, begin[copies_run] + copies, Role.FOCAL),
+        (run, place, Role.FOCAL),
+        (other_run, other, Role.GLOBAL),
+        (again_run, begin[again_run] + again, Role.GLOBAL),
+    ]
+    batch = np.concatenate([shares.batch[runs] for runs, _, _ in parts])
+    role = np.concatenate([np.full(len(runs), role) for runs, _, role in parts])
+    return batch, np.concatenate([places for _, places, _ in parts]), role, focal
+
+
+def leaked(seed: int, epoch: int, strata: Strata, chunk: Ints, group: Ints, count: int) -> tuple[Ints, Ints]:
+    """Draw `count` anchors for each batch uniformly from all experiments but its own; return batch and place, flat."""
+    begin, end = strata.group_start[group], strata.group_start[group + 1]
+    others = len(strata.order) - (end - begin)
+    run, value = balanced(others, np.full(len(chunk), count), keys(seed, epoch, "leaked", chunk))
+    return run, value + np.where(value >= begin[run], (end - begin)[run], 0)
+
+
+def shuffled(
+    seed: int, epoch: int, chunk: Ints, batch: Ints, place: Ints, role: Ints, batch_size: int
+) -> tuple[Ints, Ints]:
+    """Gather the anchors of each batch and put them in random order; return place and role, shape ``(K, B)``.
+
+    The key of an anchor is its place, so the order depends neither on the chunk nor on how the batch was composed;
+    copies of one anchor keep the order of their roles.
+    """
+    word = (lanes(keys(seed, epoch, "shuffle", chunk)[batch], place) >> (64 - _SHUFFLE_BITS)).astype(np.int64)
+    # One sort of (batch, random bits, position) groups and shuffles. The number of random bits is fixed, so that the
+    # rare tie is broken alike in a chunk of any length.
+    bits = len(batch).bit_length()
+    packed = (((batch << _SHUFFLE_BITS) | word) << bits) | np.arange(len(batch))
+    packed.sort()
+    at = packed & ((1 << bits) - 1)
+    return place[at].reshape(-1, batch_size), role[at].reshape(-1, batch_size)

@@ -1,0 +1,159 @@
+"""Drawing without replacement for many draws at once: ragged arrays, no Python loop, no state.
+
+A *draw* asks for ``count`` distinct numbers below ``size``. Draws of different sizes and counts lie behind each other
+in flat arrays, so that a whole chunk of batches costs a dozen NumPy calls. What a draw yields depends on its key alone,
+never on the draws beside it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dynaclr.randomness import below, lanes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+    Words = NDArray[np.uint64]
+
+
+def starts_of(counts: Ints) -> Ints:
+    """Return where each run begins when runs of these lengths lie behind each other, shape ``(len(counts) + 1,)``."""
+    starts = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=starts[1:])
+    return starts
+
+
+def spread(counts: Ints) -> tuple[Ints, Ints]:
+    """Return, for each element of the flat array, its run and its place within the run."""
+    run = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+    place = np.arange(len(run), dtype=np.int64) - starts_of(counts)[run]
+    return run, place
+
+
+def distinct(size: Ints, count: Ints, key: Words) -> Ints:
+    """Draw `count` distinct numbers below `size` for each key, every subset equally likely.
+
+    The answer to a draw is the first `count` different members of the endless sequence that belongs to its key; where
+    that would be more than half of the numbers, the others are drawn and left out.
+
+    Parameters
+    ----------
+    size, count : ndarray of int64, shape (draws,)
+        ``0 <= count <= size`` for each draw.
+    key : ndarray of uint64, shape (draws,)
+        One key per draw (see `dynaclr.randomness.keys`).
+
+    Returns
+    -------
+    ndarray of int64, shape (count.sum(),)
+        The numbers of each draw in ascending order, draw after draw.
+    """
+    inverted = 2 * count > size
+    picked = np.where(inverted, size - count, count)
+    run, value = _first_different(size, picked, key)
+    if inverted.any():
+        run, value = _complement(size, inverted, run, value)
+    return value
+
+
+def _first_different(size: Ints, count: Ints, key: Words) -> tuple[Ints, Ints]:
+    """Return run and value of the first `count` different members of each key's sequence, sorted by both."""
+    # Expected number of members until `count` of `size` are seen is size * log(size / (size - count)) <= 1.39 * count.
+    tries = np.where(count > 0, count + count * count // np.maximum(size, 1) + 6, 0)
+    run, value, short = _attempt(size, count, key, tries)
+    if not short.any():
+        return run, value
+    # The few unlucky draws look further along the same sequence, so luck changes nothing but the time it takes.
+    again = np.flatnonzero(short)
+    found = [(run[~short[run]], value[~short[run]])]
+    while len(again):
+        tries = tries * 2
+        run, value, short = _attempt(size[again], count[again], key[again], tries[again])
+        found.append((again[run[~short[run]]], value[~short[run]]))
+        again = again[short]
+    run, value = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.lexsort((value, run))
+    return run[order], value[order]
+
+
+def _attempt(size: Ints, count: Ints, key: Words, tries: Ints) -> tuple[Ints, Ints, NDArray[np.bool_]]:
+    """Look at `tries` members of each sequence; return run and value of those kept, and which runs found too few."""
+    run, lane = spread(tries)
+    value = below(lanes(key[run], lane), size[run])
+    # Sorting (run, value, lane) packed into one word brings equal values together, the earliest first.
+    lane_bits = int(tries.max(initial=1)).bit_length()
+    value_bits = int(size.max(initial=1)).bit_length()
+    packed = (((run << value_bits) | value) << lane_bits) | lane
+    packed.sort()
+    head = packed >> lane_bits
+    is_new = np.ones(len(head), dtype=bool)
+    np.not_equal(head[1:], head[:-1], out=is_new[1:])
+    packed, head = packed[is_new], head[is_new]
+    kept_run, kept_lane = head >> value_bits, packed & ((1 << lane_bits) - 1)
+    starts = starts_of(tries)
+    first = np.zeros(len(run), dtype=np.int64)
+    first[starts[kept_run] + kept_lane] = 1
+    np.cumsum(first, out=first)
+    before = np.concatenate([[0], first])[starts]
+    rank = first[starts[kept_run] + kept_lane] - before[kept_run]
+    wanted = rank <= count[kept_run]
+    return kept_run[wanted], head[wanted] & ((1 << value_bits) - 1), np.diff(before) < count
+
+
+def balanced(size: Ints, count: Ints, key: Words) -> tuple[Ints, Ints]:
+    """Draw `count` numbers below `size`, each as often as any other or once more; distinct where there are enough.
+
+    Parameters and randomness are those of `distinct`, but `count` may be larger than `size`.
+
+    Returns
+    -------
+    run, value : ndarray of int64, shape (count.sum(),)
+        The draw that each number belongs to, ascending, and the number.
+    """
+    if (count <= size).all():
+        return np.repeat(np.arange(len(count)), count), distinct(size, count, key)
+    copies = count // np.maximum(size, 1)
+    run, copy = spread(copies + 1)
+    parts = np.where(copy < copies[run], size[run], (count - copies * size)[run])
+    return np.repeat(run, parts), distinct(size[run], parts, key[run])
+
+
+def _complement(size: Ints, inverted: NDArray[np.bool_], run: Ints, value: Ints) -> tuple[Ints, Ints]:
+    """Replace the values of the `inverted` runs by all the others below their size."""
+    all_run, all_value = spread(np.where(inverted, size, 0))
+    kept = np.ones(len(all_run), dtype=bool)
+    left_out = inverted[run]
+    kept[starts_of(np.where(inverted, size, 0))[run[left_out]] + value[left_out]] = False
+    run = np.concatenate([run[~left_out], all_run[kept]])
+    value = np.concatenate([value[~left_out], all_value[kept]])
+    order = np.argsort(run, kind="stable")
+    return run[order], value[order]
+
+
+def skipping(rank: Ints, rank_run: Ints, taken: Ints, taken_run: Ints, runs: int) -> Ints:
+    """Turn ranks among the numbers that are not `taken` into the numbers themselves.
+
+    Parameters
+    ----------
+    rank : ndarray of int64
+        Zero-based ranks among the numbers left in the run that `rank_run` names.
+    taken : ndarray of int64
+        Numbers that are gone, ascending within the run that `taken_run` names; runs ascending.
+    runs
+        Number of runs.
+
+    Returns
+    -------
+    ndarray of int64
+        Rank r becomes r plus the number of taken ones at or below it: those with ``taken[i] - i <= r``.
+    """
+    counts = np.bincount(taken_run, minlength=runs)
+    place = np.arange(len(taken)) - starts_of(counts)[taken_run]
+    bits = int(max(taken.max(initial=0), rank.max(initial=0)) + 1).bit_length()
+    passed = np.searchsorted((taken_run << bits) | (taken - place), (rank_run << bits) | rank, side="right")
+    result: Ints = rank + passed - starts_of(counts)[rank_run]
+    return result

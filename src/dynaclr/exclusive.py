@@ -1,0 +1,295 @@
+"""Exclusive draws: no two anchors of a batch from one lineage, where the stratum has enough lineages.
+
+Whether an anchor may join depends on what the batch holds already, so these batches are composed one by one. Each costs
+the order of its size, times the number of anchors that one lineage has in the window.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dynaclr.composition import Role, focal_quotas
+from dynaclr.draws import balanced, distinct
+from dynaclr.randomness import generator, keys, lanes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dynaclr.cascade import Cascade
+    from dynaclr.quotas import Shares
+    from dynaclr.schedule import Schedule
+
+    Ints = NDArray[np.int64]
+    Words = NDArray[np.uint64]
+
+
+class _Batch:
+    """The anchors chosen for one batch so far, and the exclusive values that they hold."""
+
+    def __init__(self, codes: Ints) -> None:
+        self._codes = codes
+        self.places: list[Ints] = []
+        self.roles: list[Ints] = []
+        self._held = np.empty(0, dtype=np.int64)
+
+    def add(self, places: Ints, role: Role) -> None:
+        self.places.append(places)
+        self.roles.append(np.full(len(places), role))
+        self._held = np.sort(np.concatenate([self._held, self._codes[places]]))
+
+    def layer(self, candidates: Ints) -> Ints:
+        """Return how many anchors with its value stand before each candidate, in the batch or among the candidates."""
+        codes = self._codes[candidates]
+        order = np.argsort(codes, kind="stable")
+        ordered = codes[order]
+        layer = np.empty(len(codes), dtype=np.int64)
+        layer[order] = np.arange(len(codes)) - np.searchsorted(ordered, ordered)
+        held: Ints = layer + np.searchsorted(self._held, codes, "right") - np.searchsorted(self._held, codes)
+        return held
+
+
+def _first_new(batch: _Batch, candidates: Ints, count: int) -> Ints:
+    """Return up to `count` candidates, in their order, of values that are new to the batch."""
+    return candidates[batch.layer(candidates) == 0][:count]
+
+
+def _evenly(batch: _Batch, candidates: Ints, count: int) -> Ints:
+    """Return `count` candidates whose values come up as evenly as possible."""
+    return candidates[np.argsort(batch.layer(candidates), kind="stable")[:count]]
+
+
+class ExclusiveDraws:
+    """The batches of one epoch under exclusivity.
+
+    Parameters
+    ----------
+    cascade
+        Strata, quotas and options.
+    codes : ndarray of int64, shape (M,)
+        The exclusive value of each place of `Strata.order`.
+    epoch
+        The epoch.
+    schedule
+        Its schedule.
+    """
+
+    def __init__(self, cascade: Cascade, codes: Ints, epoch: int, schedule: Schedule) -> None:
+        self._cascade = cascade
+        self._codes = codes
+        self._epoch = epoch
+        self._schedule = schedule
+        self._passes: dict[int, _GroupPasses] = {}
+
+    def compose(self, numbers: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+        """Compose these global batches; return batch, place and role of each anchor, flat, and the focal HPI codes."""
+        composed = [self._one(int(number)) for number in numbers]
+        place = np.concatenate([np.concatenate(batch.places) for batch, _ in composed])
+        role = np.concatenate([np.concatenate(batch.roles) for batch, _ in composed])
+        batch_size = len(place) // len(numbers)
+        return np.repeat(np.arange(len(numbers)), batch_size), place, role, np.array([focal for _, focal in composed])
+
+    def _one(self, number: int) -> tuple[_Batch, int]:
+        cascade, chunk = self._cascade, np.array([number])
+        group = self._schedule.group[chunk]
+        batch, focal = _Batch(self._codes), -1
+        if cascade.focus is None:
+            for places in self._passes_of(int(group[0])).batch(int(self._schedule.nth[number])):
+                batch.add(places, Role.PRIMARY)
+        else:
+            shares = cascade.quotas.shares(group, self._schedule.offset[chunk])
+            near = focal_quotas(cascade.seed, self._epoch, shares, chunk, cascade.primary, cascade.focal)
+            focal = int(cascade.focus.choose(group, shares, keys(cascade.seed, self._epoch, "focal-hpi", chunk))[0])
+            self._enrich(batch, number, shares, near, focal)
+        self._leak(batch, number, int(group[0]))
+        return batch, focal
+
+    def _passes_of(self, group: int) -> _GroupPasses:
+        if group not in self._passes:
+            self._passes[group] = _GroupPasses(self._cascade, self._codes, self._epoch, self._schedule, group)
+        return self._passes[group]
+
+    def _key(self, purpose: str, number: int, stratum: int) -> Words:
+        return keys(self._cascade.seed, self._epoch, purpose, number, stratum)
+
+    def _enrich(self, batch: _Batch, number: int, shares: Shares, near: Ints, focal: int) -> None:
+        """Add focal anchors, then global ones; the strata with the fewest values to spare choose first."""
+        values = self._cascade.exclusive_values[shares.stratum]
+        order = np.argsort(values - shares.quota, kind="stable")
+        crowded = values < shares.quota
+        for at in order:
+            places = self._near(batch, number, int(shares.stratum[at]), int(near[at]), focal, bool(crowded[at]))
+            batch.add(places, Role.FOCAL)
+        for at in order:
+            chosen = batch.places[int(np.flatnonzero(order == at)[0])]
+            count = int(shares.quota[at] - near[at])
+            batch.add(
+                self._others(batch, number, int(shares.stratum[at]), count, chosen, bool(crowded[at])), Role.GLOBAL
+            )
+
+    def _near(self, batch: _Batch, number: int, stratum: int, count: int, focal: int, crowded: bool) -> Ints:
+        strata, focus = self._cascade.strata, self._cascade.focus
+        assert focus is not None  # noqa: S101  only called with a time axis
+        begin, end = strata.start[stratum : stratum + 2]
+        copies = np.tile(np.arange(begin, end), count // (end - begin))
+        count -= len(copies)
+        key = self._key("focal", number, stratum)
+        low, high = (int(edge[0]) for edge in focus.window(np.array([stratum]), np.array([focal])))
+        window = self._in_random_order(low, high, count, key, batch, crowded)
+        chosen = (_evenly if crowded else _first_new)(batch, window, count)
+        if len(chosen) < count:
+            chosen = self._widened(batch, chosen, stratum, count, focal, key, crowded)
+        return np.concatenate([copies, chosen])
+
+    def _widened(
+        self, batch: _Batch, chosen: Ints, stratum: int, count: int, focal: int, key: Words, crowded: bool
+    ) -> Ints:
+        """Complete `chosen` by the anchors nearest to the focal HPI."""
+        strata, focus = self._cascade.strata, self._cascade.focus
+        assert focus is not None  # noqa: S101
+        size, reach = int(strata.start[stratum + 1] - strata.start[stratum]), 4 * count
+        while True:
+            reach = min(reach, size)
+            near = focus.nearest(stratum, reach, focal)
+            order = np.lexsort((lanes(key, near), np.abs(strata.times_at(near) - strata.values[focal])))
+            candidates = np.concatenate([chosen, near[order][~np.isin(near[order], chosen)]])
+            found = candidates[:count] if crowded else _first_new(batch, candidates, count)
+            if len(found) == count:
+                return found
+            if reach == size:  # values shared between strata have run out: take what is nearest all the same
+                rest = candidates[~np.isin(candidates, found)]
+                return np.concatenate([found, rest[: count - len(found)]])
+            reach *= 4
+
+    def _others(self, batch: _Batch, number: int, stratum: int, count: int, chosen: Ints, crowded: bool) -> Ints:
+        """Draw global anchors from what remains of the stratum."""
+        begin, end = (int(edge) for edge in self._cascade.strata.start[stratum : stratum + 2])
+        key = self._key("global", number, stratum)
+        if not crowded:
+            candidates = self._in_random_order(begin, end, count, key, batch, crowded)
+            found = _first_new(batch, candidates, count)
+            if len(found) == count:
+                return found
+        everything = _permuted(begin, end, key)
+        times = np.bincount(chosen - begin, minlength=end - begin)[everything - begin]
+        fresh = everything[times == times.min()]
+        found = _evenly(batch, fresh, min(count, len(fresh)))
+        size, rest = np.array([end - begin]), np.array([count - len(found)])
+        return np.concatenate([found, begin + balanced(size, rest, self._key("again", number, stratum))[1]])
+
+    def _in_random_order(self, low: int, high: int, count: int, key: Words, batch: _Batch, crowded: bool) -> Ints:
+        """Return places of a run in random order: a sample where that holds enough values, else all of them."""
+        few = 4 * count + 16
+        if not crowded and high - low > 2 * few:
+            sample = low + distinct(np.array([high - low]), np.array([few]), key)
+            sample = sample[np.argsort(lanes(key, sample))]
+            if len(_first_new(batch, sample, count)) == count:
+                return sample
+        return _permuted(low, high, key)
+
+    def _leak(self, batch: _Batch, number: int, group: int) -> None:
+        """Add leaked anchors from the other experiments, of values that are new as far as there are any."""
+        cascade, count = self._cascade, self._cascade.leaked
+        if not count:
+            return
+        begin, end = (int(edge) for edge in cascade.strata.group_start[group : group + 2])
+        others = len(cascade.strata.order) - (end - begin)
+        key = keys(cascade.seed, self._epoch, "leaked", number)
+        few = 4 * count + 16
+        for reach in (few, others):
+            sample = distinct(np.array([others]), np.array([min(reach, others)]), key)
+            sample = sample[np.argsort(lanes(key, sample))]
+            places = sample + np.where(sample >= begin, end - begin, 0)
+            found = _first_new(batch, places, count)
+            if len(found) == count:
+                break
+        if len(found) < count:
+            found = _evenly(batch, places, min(count, others))
+        rest = balanced(np.array([others]), np.array([count - len(found)]), key)[1]
+        batch.add(np.concatenate([found, rest + np.where(rest >= begin, end - begin, 0)]), Role.LEAKED)
+
+
+def _permuted(low: int, high: int, key: Words) -> Ints:
+    """Return all places of a run in random order."""
+    places = np.arange(low, high)
+    return places[np.argsort(lanes(key, places))]
+
+
+class _GroupPasses:
+    """Fair passes of one experiment's strata, deferring anchors whose value the batch holds already."""
+
+    def __init__(self, cascade: Cascade, codes: Ints, epoch: int, schedule: Schedule, group: int) -> None:
+        self._codes = codes
+        first, last = cascade.strata.group_stratum[group : group + 2]
+        self._queues = [_Queue(cascade, epoch, int(stratum)) for stratum in range(first, last)]
+        self._quotas = cascade.quotas.per_group[group].counts(schedule.offset[schedule.batches_of(group)])
+        self._values = cascade.exclusive_values[first:last]
+        self._done: list[list[Ints]] = []
+
+    def batch(self, nth: int) -> list[Ints]:
+        """Return the places of the experiment's batch number `nth`, stratum by stratum."""
+        while len(self._done) <= nth:
+            quotas = self._quotas[len(self._done)]
+            batch = _Batch(self._codes)
+            for at in np.argsort(self._values - quotas, kind="stable"):
+                if quotas[at]:
+                    taken = self._queues[at].take(batch, int(quotas[at]), bool(self._values[at] < quotas[at]))
+                    batch.add(taken, Role.PRIMARY)
+            self._done.append(batch.places)
+        return self._done[nth]
+
+
+class _Queue:
+    """Anchors of one stratum waiting to be drawn: deferred ones first, then what is left of the passes.
+
+    Each anchor carries the number of the pass in which it was to be drawn.
+    """
+
+    def __init__(self, cascade: Cascade, epoch: int, stratum: int) -> None:
+        self._begin, self._end = (int(edge) for edge in cascade.strata.start[stratum : stratum + 2])
+        self._address = (cascade.seed, epoch)
+        self._stratum = stratum
+        self._passes = 0
+        self._deferred = np.empty((2, 0), dtype=np.int64)  # rows: place, number of the pass
+        self._coming = np.empty((2, 0), dtype=np.int64)
+
+    def take(self, batch: _Batch, count: int, crowded: bool) -> Ints:
+        """Remove `count` places from the queue, each of a value that is new to the batch unless that is impossible."""
+        size = self._end - self._begin
+        copies = np.tile(np.arange(self._begin, self._end), count // size)
+        count -= len(copies)
+        look = 2 * count + 16
+        while True:
+            window = np.concatenate([self._deferred, self._coming[:, : max(0, look - self._deferred.shape[1])]], axis=1)
+            first = np.sort(np.unique(window[0], return_index=True)[1])  # an anchor may wait once for each pass
+            at = self._chosen(batch, window[:, first], first, count, crowded)
+            if len(at) == count:
+                break
+            if window.shape[1] < self._deferred.shape[1] + self._coming.shape[1]:
+                look *= 4
+            elif len(first) < size:
+                self._add_pass()
+                look = window.shape[1] + size
+            else:
+                crowded = True  # all anchors wait, yet too few values are new: other strata hold them
+        # Only what was passed over is deferred; what lies behind the last one taken keeps coming.
+        passed = max(int(at.max(initial=-1)) + 1, self._deferred.shape[1])
+        left = np.ones(passed, dtype=bool)
+        left[at] = False
+        self._coming = self._coming[:, passed - self._deferred.shape[1] :]
+        self._deferred = window[:, :passed][:, left]
+        return np.concatenate([copies, window[0, at]])
+
+    def _chosen(self, batch: _Batch, waiting: Ints, at: Ints, count: int, crowded: bool) -> Ints:
+        """Return positions in the window: those that have waited longest, of different values if not `crowded`."""
+        layer = batch.layer(waiting[0])
+        if not crowded:
+            return at[layer == 0][:count]
+        return at[np.lexsort((layer, waiting[1]))[:count]]
+
+    def _add_pass(self) -> None:
+        rng = generator(*self._address, "pass", self._stratum, self._passes)
+        shuffled = rng.permutation(self._end - self._begin) + self._begin
+        self._coming = np.concatenate([self._coming, [shuffled, np.full(len(shuffled), self._passes)]], axis=1)
+        self._passes += 1

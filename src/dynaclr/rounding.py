@@ -1,0 +1,71 @@
+"""Shares of a whole, in exact arithmetic: numbers as the user wrote them, rounded without bias."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_WORD: Final = 2**64
+
+
+def exact(number: float) -> Fraction:
+    """Return the number that the user wrote, rather than the binary float nearest to it.
+
+    Examples
+    --------
+    >>> int(0.29 * 100), int(exact(0.29) * 100)
+    (28, 29)
+    """
+    return Fraction(repr(float(number)))
+
+
+@dataclass(frozen=True)
+class SystematicRounding:
+    """Expected numbers that sum to a whole, rounded together with one uniform offset.
+
+    With cumulative sums ``S_0 = 0, S_1, ..., S_n`` and an offset ``u`` uniform in ``[0, 1)``, number i becomes
+    ``floor(S_{i+1} + u) - floor(S_i + u)``: its floor or its ceiling, itself where it is whole, with a mean of exactly
+    the expected number; and the rounded numbers have the sum of the expected ones (systematic sampling; Madow, *On the
+    theory of systematic sampling, II*, 1949).
+
+    Parameters
+    ----------
+    whole : ndarray of int64, shape (n + 1,)
+        Floors of the cumulative sums.
+    threshold : ndarray of uint64, shape (n + 1,)
+        An offset above this, in units of ``2**-64``, lifts the floor by one.
+    """
+
+    whole: NDArray[np.int64]
+    threshold: NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, expected: Sequence[Fraction]) -> SystematicRounding:
+        """Prepare expected numbers, whose sum has to be whole."""
+        sums = [Fraction(0), *accumulate(expected)]
+        whole = [int(value) for value in sums]  # int() of a non-negative fraction is its floor, without limit in size
+        lift = [-(-(1 - (value - floor)) * _WORD // 1) for value, floor in zip(sums, whole, strict=True)]
+        return cls(np.array(whole, dtype=np.int64), np.array([int(at) - 1 for at in lift], dtype=np.uint64))
+
+    def cumulative(self, offset: NDArray[np.uint64], at: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
+        """Return the floors of the cumulative sums `at` these places plus an offset in units of ``2**-64``."""
+        lifted: NDArray[np.int64] = self.whole[at] + (offset > self.threshold[at])
+        return lifted
+
+    def counts(self, offset: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Return the rounded numbers, shape ``offset.shape + (n,)``."""
+        return np.diff(self.cumulative(offset[..., None]), axis=-1)
+
+    def largest(self) -> NDArray[np.int64]:
+        """Return the largest number that each can become: the ceiling of what is expected, shape ``(n,)``."""
+        # An offset between the two thresholds lifts the upper sum and not yet the lower one.
+        largest: NDArray[np.int64] = np.diff(self.whole) + (self.threshold[1:] < self.threshold[:-1])
+        return largest

@@ -1,0 +1,332 @@
+"""The batch sampler: one epoch after the other, on any number of ranks, from any position on."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+import torch.distributed
+from torch.utils.data import Sampler
+
+from dynaclr.axes import ConditionAxis, ExclusiveAxis, ExperimentAxis, LeakAxis, TimeAxis, as_columns
+from dynaclr.cascade import Axes, Cascade
+from dynaclr.errors import DynaclrError, RepeatedAnchorsWarning
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+
+logger = logging.getLogger(__name__)
+
+_STATE_VERSION: Final = 1
+_CHUNK: Final = 8192  # anchors composed at once: enough to hide NumPy's overhead, little enough to stay in the cache
+
+
+class FlexibleBatchSampler(Sampler[list[int]]):
+    """Batches of anchors, balanced over experiments, conditions and time.
+
+    How a batch is built, and what is promised about it, is told in ``docs/sampling.md``.
+
+    Parameters
+    ----------
+    valid_anchors : DataFrame of N rows
+        One row per anchor, with the columns that the enabled axes name. It is neither kept nor changed.
+    batch_size
+        Number B of anchors in a batch.
+    experiment_aware
+        Whether each batch belongs to one experiment.
+    leaky
+        Fraction of a batch, in [0, 1), that comes from the other experiments.
+    experiment_weights
+        Relative share of the batches by experiment; by default the number of anchors. An experiment with weight 0, or
+        without a weight where others have one, is left out altogether.
+    condition_balanced
+        Whether each condition gets a fixed share of the primary anchors.
+    condition_ratio
+        That share by condition; equal shares by default.
+    temporal_enrichment
+        Whether part of the primary anchors lies near one focal HPI.
+    temporal_window_hours
+        Largest distance from the focal HPI, in hours.
+    temporal_global_fraction
+        Fraction of the primary anchors, in [0, 1], that is drawn from all times nevertheless.
+    group_by, stratify_by
+        Column, or columns, that make an experiment and a condition.
+    exclusive_by
+        Column, such as ``"lineage_id"``, of which no value may occur twice in a batch.
+    num_replicas, rank
+        Number of processes and the number of this one; by default those of the initialised process group, else 1 and 0.
+    seed
+        Seed of all randomness.
+    drop_last
+        Whether an epoch has ``N // B`` batches rather than ``ceil(N / B)``; every batch is full in both cases.
+
+    Raises
+    ------
+    DynaclrError
+        If an argument or the table cannot work, in one sentence.
+
+    Warns
+    -----
+    RepeatedAnchorsWarning
+        If an experiment is so small that anchors repeat within its batches.
+
+    Examples
+    --------
+    >>> anchors = pd.DataFrame({"experiment": list("aaaabbbb"), "condition": list("uiuiuiui")})
+    >>> sampler = FlexibleBatchSampler(anchors, batch_size=4, seed=7)
+    >>> sorted(anchors.loc[sampler.batch(0), "condition"])
+    ['i', 'i', 'u', 'u']
+    """
+
+    def __init__(
+        self,
+        valid_anchors: pd.DataFrame,
+        batch_size: int = 128,
+        experiment_aware: bool = True,
+        leaky: float = 0.0,
+        experiment_weights: Mapping[Any, float] | None = None,
+        condition_balanced: bool = True,
+        condition_ratio: Mapping[Any, float] | None = None,
+        temporal_enrichment: bool = False,
+        temporal_window_hours: float = 2.0,
+        temporal_global_fraction: float = 0.3,
+        group_by: str | Sequence[str] = "experiment",
+        stratify_by: str | Sequence[str] = "condition",
+        exclusive_by: str | Sequence[str] | None = None,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+        seed: int = 0,
+        drop_last: bool = True,
+    ) -> None:
+        groups, conditions = as_columns(group_by, "group_by"), as_columns(stratify_by, "stratify_by")
+        time = TimeAxis(temporal_window_hours, temporal_global_fraction)
+        self._axes = Axes(
+            experiment=ExperimentAxis(groups if experiment_aware else (), experiment_weights),
+            leak=LeakAxis(leaky),
+            condition=ConditionAxis(conditions if condition_balanced else (), condition_ratio),
+            time=time if temporal_enrichment else None,
+            exclusive=None if exclusive_by is None else ExclusiveAxis(as_columns(exclusive_by, "exclusive_by")),
+        )
+        self.seed = _whole(seed, "seed")
+        self.num_replicas, self.rank = _replicas(num_replicas, rank)
+        self.batch_size = _whole(batch_size, "batch_size", at_least=1)
+        rows = len(valid_anchors)
+        if not rows:
+            raise DynaclrError("valid_anchors has 0 rows, but needs at least one anchor")
+        if drop_last and self.batch_size > rows:
+            raise DynaclrError(
+                f"batch_size={self.batch_size!r} is larger than the number of anchors, {rows}, so that an epoch would "
+                "have no batch; it needs a smaller batch_size or drop_last=False"
+            )
+        self.num_batches = rows // self.batch_size if drop_last else -(-rows // self.batch_size)
+        self._cascade = Cascade(valid_anchors, self._axes, self.batch_size, self.num_batches, self.seed)
+        self.epoch = self._position = self._resume_at = 0
+        self._tell_consequences(rows)
+
+    def _tell_consequences(self, rows: int) -> None:
+        """Say what the user may not expect of these options on this table."""
+        weights = self._axes.experiment.weights
+        if weights is not None and not self._axes.experiment.columns:
+            logger.warning("experiment_weights=%r has no effect with experiment_aware=False", dict(weights))
+        elif (used := len(self._cascade.strata.order)) < rows:
+            logger.warning("experiment_weights=%r leaves out %d of %d anchors", dict(weights or {}), rows - used, rows)
+        small = self._cascade.too_small()
+        if small:
+            sizes = ", ".join(f"{name!r} ({size} anchors)" for name, size in small.items())
+            warnings.warn(
+                f"batch_size={self.batch_size!r} repeats anchors within a batch, each a false negative for a "
+                f"contrastive loss, because there are too few in the conditions of {sizes}",
+                RepeatedAnchorsWarning,
+                stacklevel=3,
+            )
+
+    @property
+    def sampler(self) -> FlexibleBatchSampler:
+        """The sampler itself: Lightning tells the epoch to ``batch_sampler.sampler`` only."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Select the epoch of the next iteration; another epoch than the selected one starts from its first batch.
+
+        Raises
+        ------
+        DynaclrError
+            If the epoch is not a whole number from 0 on.
+        """
+        epoch = _whole(epoch, "epoch", at_least=0)
+        if epoch != self.epoch:
+            self.epoch, self._position, self._resume_at = epoch, 0, 0
+
+    def __len__(self) -> int:
+        """Return the number of batches that the next iteration yields on this rank."""
+        left = max(0, self.num_batches - self._resume_at)
+        return (left + self.num_replicas - 1) // self.num_replicas
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield this rank's batches of the epoch: all of them, or those that a restored state left."""
+        begin, count, epoch, conflicts = self._resume_at, len(self), self.epoch, 0
+        self._position, self._resume_at = begin, 0
+        step = max(1, _CHUNK // self.batch_size)
+        for first in range(0, count, step):
+            local = np.arange(first, min(first + step, count))
+            composed = self._cascade.compose(begin + self.rank + self.num_replicas * local, epoch)
+            conflicts += self._cascade.shared_values(composed)
+            for done, rows in enumerate(self._cascade.rows(composed).tolist(), start=first + 1):
+                if self.epoch == epoch:
+                    self._position = begin + done * self.num_replicas
+                yield rows
+        if conflicts:
+            logger.info(
+                "epoch %d: %d of %d batches hold anchors that share a value of exclusive_by=%r, "
+                "because a stratum has fewer values than its quota",
+                epoch,
+                conflicts,
+                count,
+                self._axes.exclusive.columns if self._axes.exclusive else (),
+            )
+
+    def batch(self, i: int, epoch: int | None = None) -> list[int]:
+        """Return global batch `i` of an epoch without building the ones before it.
+
+        Parameters
+        ----------
+        i
+            Number of the batch, counted over all ranks; numbers beyond the epoch's last continue its sequence.
+        epoch
+            By default the selected one.
+
+        Returns
+        -------
+        list of int
+            B rows of the table.
+
+        Raises
+        ------
+        DynaclrError
+            If `i` or `epoch` is not a whole number from 0 on.
+        """
+        composed = self._cascade.compose(np.array([_whole(i, "i", at_least=0)]), self._epoch(epoch))
+        rows: list[int] = self._cascade.rows(composed)[0].tolist()
+        return rows
+
+    def explain(self, i: int, epoch: int | None = None) -> pd.DataFrame:
+        """Tell for each anchor of global batch `i` where it comes from.
+
+        Parameters
+        ----------
+        i, epoch
+            As for `batch`.
+
+        Returns
+        -------
+        DataFrame
+            One row per anchor, in the order of the batch: ``anchor`` (row of the table), ``experiment`` and
+            ``condition`` (labels of its stratum, ``None`` where the axis is off), ``source`` (``"primary"`` or
+            ``"leaked"``), ``time`` (``"focal"`` inside the window, ``"widened"`` beyond it for want of anchors,
+            ``"global"``, or ``None`` without enrichment and for leaked anchors), ``repeated`` (it stands in the batch
+            already) and, with enrichment, ``hpi`` in hours. ``attrs["focal_hpi"]`` is the focal HPI in hours, or
+            ``None``.
+        """
+        return self._cascade.explain(_whole(i, "i", at_least=0), self._epoch(epoch))
+
+    def _epoch(self, epoch: int | None) -> int:
+        return self.epoch if epoch is None else _whole(epoch, "epoch", at_least=0)
+
+    # A state counts global batches, so that it can be continued on another number of ranks.
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return epoch, number of global batches that were yielded, and a fingerprint of table and options."""
+        return {
+            "version": _STATE_VERSION,
+            "epoch": self.epoch,
+            "batches": self._resume_at or self._position,
+            "fingerprint": dict(self.fingerprint),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue with the batches that were left when `state` was taken, whatever the number of ranks was.
+
+        Raises
+        ------
+        DynaclrError
+            If the state is none, comes from a newer version, or from another table or other options; the sentence says
+            which. The sampler is then unchanged.
+        """
+        missing = [key for key in ("version", "epoch", "batches", "fingerprint") if key not in state]
+        if missing:
+            raise DynaclrError(f"state={dict(state)!r} is no sampler state: it lacks {', '.join(map(repr, missing))}")
+        if state["version"] != _STATE_VERSION:
+            raise DynaclrError(f"state has version {state['version']!r}, but this sampler reads {_STATE_VERSION!r}")
+        different = [
+            f"{name} was {state['fingerprint'].get(name)!r} and is {value!r}"
+            for name, value in self.fingerprint.items()
+            if state["fingerprint"].get(name) != value
+        ]
+        if different:
+            raise DynaclrError(f"state belongs to another table or other options: {'; '.join(different)}")
+        epoch = _whole(state["epoch"], "epoch", at_least=0)
+        self._resume_at = _whole(state["batches"], "batches", at_least=0)
+        self.epoch, self._position = epoch, self._resume_at
+
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the batches: the options, and digests of the table's rows."""
+        strata = self._cascade.strata
+        axes = self._axes
+        return {
+            "anchors": len(strata.order),
+            "batch_size": self.batch_size,
+            "num_batches": self.num_batches,
+            "seed": self.seed,
+            "experiment": repr(axes.experiment),
+            "leaky": axes.leak.leaky,
+            "condition": repr(axes.condition),
+            "time": repr(axes.time),
+            "exclusive": repr(axes.exclusive),
+            "labels": _digest(repr((strata.groups, strata.conditions)).encode()),
+            "rows": _digest(strata.order, strata.start, strata.group_stratum, strata.condition),
+            "hours": _digest(strata.values, strata.cell_key, strata.cell_start),
+        }
+
+
+def _digest(*parts: NDArray[Any] | bytes) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
+    return digest.hexdigest()
+
+
+def _whole(value: object, parameter: str, *, at_least: int | None = None) -> int:
+    """Return a whole number given as any integer type.
+
+    Raises
+    ------
+    DynaclrError
+        If it is no integer (a bool is none), or too small.
+    """
+    good = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not good or (at_least is not None and value < at_least):  # type: ignore[operator]
+        needs = "a whole number" if at_least is None else f"a whole number of at least {at_least}"
+        raise DynaclrError(f"{parameter}={value!r} needs {needs}")
+    return int(value)  # type: ignore[call-overload,no-any-return]
+
+
+def _replicas(num_replicas: int | None, rank: int | None) -> tuple[int, int]:
+    """Fill in what was not given from the process group, and check both."""
+    group = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if num_replicas is None:
+        num_replicas = torch.distributed.get_world_size() if group else 1
+    if rank is None:
+        rank = torch.distributed.get_rank() if group else 0
+    num_replicas = _whole(num_replicas, "num_replicas", at_least=1)
+    if _whole(rank, "rank") not in range(num_replicas):
+        raise DynaclrError(f"rank={rank!r} needs a number in [0, {num_replicas}), the number of replicas")
+    return num_replicas, int(rank)

@@ -1,0 +1,240 @@
+"""The anchors, sorted once by experiment, condition and time: every pool of the cascade becomes a contiguous range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from dynaclr.draws import starts_of
+from dynaclr.errors import DynaclrError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+
+HPI = "hours_post_infection"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Integer codes of the labels in one or more columns, numbered in the order of the labels.
+
+    Parameters
+    ----------
+    names
+        The distinct labels, ascending; tuples where there are several columns.
+    codes : ndarray of int64, shape (N,)
+        For each row the position of its label in `names`.
+    """
+
+    names: tuple[Hashable, ...]
+    codes: Ints
+
+    @classmethod
+    def one(cls, rows: int) -> Labels:
+        """Give all rows the same label, ``None``: the axis is off."""
+        return cls((None,), np.zeros(rows, dtype=np.int64))
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, columns: Sequence[str], parameter: str) -> Labels:
+        """Encode `columns`; equal labels get equal codes whatever dtype holds them, unused categories get none.
+
+        Raises
+        ------
+        DynaclrError
+            If a row has no label; the sentence names `parameter`, the column and how many rows.
+        """
+        first, *others = (cls._of_column(table, column, parameter) for column in columns)
+        if not others:
+            return first
+        combined = first.codes
+        names: list[tuple[Hashable, ...]] = [(name,) for name in first.names]
+        for labels in others:
+            combined = combined * len(labels.names) + labels.codes
+            codes, present = pd.factorize(combined, sort=True)
+            names = [(*names[key // len(labels.names)], labels.names[key % len(labels.names)]) for key in present]
+            combined = codes.astype(np.int64, copy=False)
+        return cls(tuple(names), combined)
+
+    @classmethod
+    def _of_column(cls, table: pd.DataFrame, column: str, parameter: str) -> Labels:
+        codes, present = pd.factorize(table[column])
+        missing = int((codes < 0).sum())
+        if missing:
+            raise DynaclrError(
+                f"{parameter}={column!r} has {missing} of {len(table)} rows without a label "
+                f"(the first is row {int(np.argmax(codes < 0))}), but every anchor needs one"
+            )
+        names = list(present)
+        ascending = sorted(range(len(names)), key=_sort_key(names))
+        rank = np.empty(len(names), dtype=np.int64)
+        rank[ascending] = np.arange(len(names))
+        return cls(tuple(names[place] for place in ascending), rank[codes])
+
+
+def _sort_key(names: Sequence[Any]) -> Callable[[int], Any]:
+    """Compare labels as they are, or by type and text where one column mixes types."""
+    if len({type(name) for name in names}) == 1:
+        return lambda place: names[place]
+    return lambda place: (type(names[place]).__name__, str(names[place]))
+
+
+def hours(table: pd.DataFrame, experiments: Labels) -> NDArray[np.float64]:
+    """Return the anchors' HPI in hours, shape ``(N,)``.
+
+    Raises
+    ------
+    DynaclrError
+        If a value is missing, infinite or no number; the sentence says how many rows of which experiments.
+    """
+    try:
+        hpi = table[HPI].to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise DynaclrError(
+            f"{HPI} has dtype {str(table[HPI].dtype)!r}, but temporal_enrichment needs hours as numbers"
+        ) from error
+    bad = ~np.isfinite(hpi)
+    if bad.any():
+        where = sorted({str(experiments.names[code]) for code in np.unique(experiments.codes[bad])})
+        raise DynaclrError(
+            f"{HPI} is missing or not finite in {int(bad.sum())} of {len(hpi)} rows "
+            f"(experiments {', '.join(map(repr, where))}), but temporal_enrichment needs a finite time for every anchor"
+        )
+    return hpi
+
+
+@dataclass(frozen=True)
+class Strata:
+    """Anchors in the order (group, condition, HPI, row), and where each group, stratum and time begins.
+
+    A *cell* is what shares group, condition and HPI: a window in time is a run of cells, found by binary search among
+    the cells, however many anchors they hold.
+
+    Parameters
+    ----------
+    order : ndarray of int64, shape (M,)
+        Rows of the caller's table; anchors of groups without weight are absent.
+    groups, conditions
+        Labels of the G groups and of the conditions.
+    group_stratum : ndarray of int64, shape (G + 1,)
+        First stratum of each group.
+    condition : ndarray of int64, shape (S,)
+        Condition code of each stratum.
+    start : ndarray of int64, shape (S + 1,)
+        First place of each stratum in `order`.
+    values : ndarray of float64, shape (V,)
+        The distinct HPI values, ascending (a single 0 without a time axis).
+    cell_key : ndarray of int64, shape (U,)
+        ``stratum * V + value`` of each cell, ascending.
+    cell_start : ndarray of int64, shape (U + 1,)
+        First place of each cell in `order`.
+    """
+
+    order: Ints
+    groups: tuple[Hashable, ...]
+    conditions: tuple[Hashable, ...]
+    group_stratum: Ints
+    condition: Ints
+    start: Ints
+    values: NDArray[np.float64]
+    cell_key: Ints
+    cell_start: Ints
+
+    @classmethod
+    def of(cls, groups: Labels, kept: NDArray[np.bool_], conditions: Labels, hpi: NDArray[np.float64] | None) -> Strata:
+        """Sort the table; `kept` says which groups take part, shape ``(len(groups.names),)``."""
+        # Groups that are left out get the highest codes, so that they end up behind everything and can be cut off.
+        new_code = np.where(kept, np.cumsum(kept) - 1, kept.sum())
+        values, times = _distinct_times(hpi)
+        key = new_code[groups.codes]
+        key *= len(conditions.names)
+        key += conditions.codes
+        if times is not None:
+            key *= len(values)
+            key += times
+        highest = (int(kept.sum()) + 1) * len(conditions.names) * len(values)
+        if highest <= np.iinfo(np.uint16).max:
+            key = key.astype(np.uint16)  # NumPy's stable sort of 16-bit integers is a radix sort: linear in the rows
+        order = np.argsort(key, kind="stable")
+        key = key[order].astype(np.int64, copy=False)
+        rows = int(np.searchsorted(key, int(kept.sum()) * len(conditions.names) * len(values)))
+        key = key[:rows]
+        first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
+        return cls._from_cells(
+            order[:rows],
+            tuple(name for name, keep in zip(groups.names, kept, strict=True) if keep),
+            conditions.names,
+            values,
+            key[first],
+            np.append(first, rows),
+        )
+
+    @classmethod
+    def _from_cells(
+        cls,
+        order: Ints,
+        groups: tuple[Hashable, ...],
+        conditions: tuple[Hashable, ...],
+        values: NDArray[np.float64],
+        key: Ints,
+        cell_start: Ints,
+    ) -> Strata:
+        pair, time = key // len(values), key % len(values)
+        first = np.flatnonzero(np.concatenate([[True], pair[1:] != pair[:-1]]))
+        stratum = np.cumsum(np.isin(np.arange(len(pair)), first)) - 1
+        pair = pair[first]
+        return cls(
+            order=order,
+            groups=groups,
+            conditions=conditions,
+            group_stratum=np.searchsorted(pair, np.arange(len(groups) + 1) * len(conditions)),
+            condition=pair % len(conditions),
+            start=np.append(cell_start[first], len(order)),
+            values=values,
+            cell_key=stratum * len(values) + time,
+            cell_start=cell_start,
+        )
+
+    @property
+    def group_start(self) -> Ints:
+        """First place of each group in `order`, shape ``(G + 1,)``."""
+        return self.start[self.group_stratum]
+
+    @property
+    def stratum_group(self) -> Ints:
+        """Group of each stratum, shape ``(S,)``."""
+        return np.repeat(np.arange(len(self.groups)), np.diff(self.group_stratum))
+
+    def group_times(self) -> tuple[Ints, Ints]:
+        """Return the distinct times of each group as codes into `values`, and where each group's begin (CSR)."""
+        group = self.stratum_group[self.cell_key // len(self.values)]
+        pairs = np.unique(group * len(self.values) + self.cell_key % len(self.values))
+        counts = np.bincount(pairs // len(self.values), minlength=len(self.groups))
+        return pairs % len(self.values), starts_of(counts)
+
+    def places(self, stratum: Ints, time: Ints) -> Ints:
+        """Return the first place in each `stratum` whose time code is at least `time` (broadcast)."""
+        found: Ints = self.cell_start[np.searchsorted(self.cell_key, stratum * len(self.values) + time)]
+        return found
+
+    def times_at(self, place: Ints) -> NDArray[np.float64]:
+        """Return the HPI of the anchors at these places of `order`."""
+        cell = np.searchsorted(self.cell_start, place, side="right") - 1
+        found: NDArray[np.float64] = self.values[self.cell_key[cell] % len(self.values)]
+        return found
+
+
+def _distinct_times(hpi: NDArray[np.float64] | None) -> tuple[NDArray[np.float64], Ints | None]:
+    """Return the distinct values, ascending, and each row's code; hashing keeps this linear in the rows."""
+    if hpi is None:
+        return np.zeros(1), None
+    codes, present = pd.factorize(hpi + 0.0)  # + 0.0 makes one value of -0.0 and 0.0
+    ascending = np.argsort(present, kind="stable")
+    rank = np.empty(len(present), dtype=np.int64)
+    rank[ascending] = np.arange(len(present))
+    return present[ascending], rank[codes]
