@@ -61,7 +61,7 @@ def _one_round(seed: int, epoch: int, number: int, shares: SystematicRounding) -
     # identity sum_j floor(x + (u + j)/J) = floor(J x + u), so the epoch's totals are rounded without bias too: each
     # condition's total is the floor or the ceiling of its expectation, instead of wandering with sqrt(J).
     rank = _rank_within(group, generator(seed, epoch, "offset", number).permutation(len(group)))
-    step = np.array([_WORD // max(int(count), 1) - (count <= 1) for count in counts], dtype=np.uint64)
+    step = np.array([(_WORD - 1) // max(count, 1) for count in counts.tolist()], dtype=np.uint64)
     first = keys(seed, epoch, "quota", number, np.arange(len(counts))) % step
     return group, first[group] + rank.astype(np.uint64) * step[group]
 
