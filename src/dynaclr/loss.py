@@ -1,0 +1,364 @@
+"""NT-Xent with hard-negative concentration, on the matrix of similarities instead of on lists of pairs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from pytorch_metric_learning.distances import CosineSimilarity
+from pytorch_metric_learning.losses import NTXentLoss
+from torch import Tensor
+from torch.nn import functional
+
+from dynaclr.errors import DynaclrError, did_you_mean
+
+__all__ = ["BetaOn", "NTXentHCL"]
+
+BetaOn = Literal["cosine", "logit"]
+
+NORM_FLOOR = 1e-12
+"""Shorter embeddings are divided by this instead of by their norm, as in pytorch-metric-learning."""
+
+
+class NTXentHCL(NTXentLoss):  # type: ignore[misc]
+    r"""NT-Xent in which hard negatives count more.
+
+    For an anchor :math:`i`, one of its positives :math:`p` and its negatives :math:`n`, with cosine similarity
+    :math:`c` and temperature :math:`T`, the loss is the mean over all pairs of anchor and positive of
+
+    .. math::
+
+        -\log \frac{e^{c_{ip} / T}}{e^{c_{ip} / T} + \sum_n w_{in} e^{c_{in} / T}}, \qquad
+        w_{in} = \frac{e^{\beta c_{in}}}{\operatorname{mean}_m e^{\beta c_{im}}}
+
+    (NT-Xent: Chen et al., SimCLR, 2020; weights: Robinson et al., *Contrastive Learning with Hard Negative
+    Samples*, ICLR 2021). The weights of an anchor have mean 1, so the size of the loss is kept. With ``beta=0``
+    this is ``NTXentLoss``, also for several positives per anchor, pairs chosen by a miner and reference embeddings.
+    The loss never decreases when beta grows.
+
+    The published loss puts beta on the logit, :math:`w \propto e^{\beta c / T}`. ``beta_on="cosine"`` with beta is
+    therefore ``beta_on="logit"`` with ``beta * temperature``: the default, 0.5 on the cosine at temperature 0.07,
+    has an effective published beta of 0.035 (`published_beta`), where the paper recommends values near 1.
+
+    Everything is computed in float32 (float64 for float64 embeddings), under autocast too, and in log space.
+    Gradients are finite in the dtype of the embeddings: one that float16 cannot hold becomes its largest number.
+    Memory is of the order of (number of embeddings) x (number of references).
+
+    Parameters
+    ----------
+    temperature
+        Divides the cosine; positive and finite.
+    beta
+        Concentration on hard negatives; 0 weights all negatives alike.
+    beta_on
+        What beta multiplies in the weights' exponent: ``"cosine"``, or ``"logit"``, the cosine over the temperature.
+    tau_plus
+        Prior probability, in [0, 1), that a negative is of the anchor's own class. Above 0, the sum over the
+        anchor's N negatives is debiased to :math:`(\sum_n w e^{c/T} - \tau^+ N e^{c_{ip}/T}) / (1 - \tau^+)`, but
+        not below :math:`N e^{-1/T}` (Robinson et al., equation 10; Chuang et al., NeurIPS 2020).
+    mask_same_lineage
+        Whether embeddings of one lineage are never negatives of each other; `forward` then needs ``lineage``.
+    **kwargs
+        ``reducer``, ``embedding_regularizer``, ``embedding_reg_weight``, ``collect_stats`` and ``distance`` of
+        ``NTXentLoss``; the distance can only be its default, ``CosineSimilarity()``.
+
+    Attributes
+    ----------
+    last_clamped_share : Tensor
+        Share of the last forward's pairs of anchor and positive (with one positive per anchor: of its anchors)
+        at which the debiased sum fell below its floor. Zero without ``tau_plus``. It stays on the device.
+
+    Raises
+    ------
+    DynaclrError
+        If a parameter is outside its range.
+    """
+
+    last_clamped_share: Tensor
+
+    def __init__(
+        self,
+        temperature: float = 0.07,
+        beta: float = 0.5,
+        beta_on: BetaOn = "cosine",
+        tau_plus: float = 0.0,
+        mask_same_lineage: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        _check_number("temperature", temperature, temperature > 0, "a finite number above 0")
+        _check_number("beta", beta, beta >= 0, "a finite number of at least 0")
+        _check_number("tau_plus", tau_plus, 0 <= tau_plus < 1, "a number in [0, 1)")
+        if beta_on not in get_args(BetaOn):
+            names = " or ".join(map(repr, get_args(BetaOn)))
+            raise DynaclrError(f"beta_on={beta_on!r} must be {names}{did_you_mean(beta_on, get_args(BetaOn))}")
+        super().__init__(temperature=temperature, **kwargs)
+        plain = isinstance(self.distance, CosineSimilarity) and self.distance.p == 2 and self.distance.power == 1
+        if not plain:
+            raise DynaclrError(
+                f"distance={self.distance!r} is not supported: NTXentHCL needs the default, CosineSimilarity()"
+            )
+        self.beta = beta
+        self.beta_on = beta_on
+        self.tau_plus = tau_plus
+        self.mask_same_lineage = mask_same_lineage
+        self.last_clamped_share = torch.zeros(())
+        self.add_to_recordable_attributes(list_of_names=["beta", "tau_plus"], is_stat=False)
+
+    @property
+    def cosine_beta(self) -> float:
+        """Beta as a factor of the cosine, whatever ``beta_on`` says."""
+        return self.beta if self.beta_on == "cosine" else self.beta / self.temperature
+
+    @property
+    def published_beta(self) -> float:
+        """Beta as Robinson et al. define it: as a factor of the logit."""
+        return self.beta * self.temperature if self.beta_on == "cosine" else self.beta
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor | None = None,
+        indices_tuple: tuple[Tensor, ...] | None = None,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+        lineage: Tensor | None = None,
+        ref_lineage: Tensor | None = None,
+    ) -> Tensor:
+        """Return the loss of a batch.
+
+        Parameters
+        ----------
+        embeddings
+            Shape (n, features); of any length, they are normalised here.
+        labels
+            Shape (n,): embeddings with the same label are positives, all others negatives. If they are on the CPU
+            the positives are found there, and the device is never waited for.
+        indices_tuple
+            Pairs (anchors, positives, anchors, negatives) or triplets from a miner, instead of all pairs. A pair
+            that occurs twice counts twice.
+        ref_emb, ref_labels
+            Positives and negatives are taken from these, shape (m, features) and (m,), if given.
+        lineage, ref_lineage
+            Shape (n,) and (m,): codes of the lineages, read with ``mask_same_lineage`` only.
+
+        Returns
+        -------
+        Tensor
+            The reduced loss, a scalar; a zero with a gradient if there is no positive or no negative pair.
+
+        Raises
+        ------
+        DynaclrError
+            If shapes do not fit together or something needed is missing.
+        """
+        batch = _Batch(embeddings, labels, ref_emb, ref_labels, lineage, ref_lineage)
+        batch.check(indices_tuple, needs_lineage=self.mask_same_lineage)
+        self.last_clamped_share = torch.zeros((), device=embeddings.device)
+        pairs = _Pairs.of(batch, indices_tuple, mask_same_lineage=self.mask_same_lineage)
+        loss: Tensor = super().forward(embeddings, labels, pairs, ref_emb, ref_labels)
+        return loss
+
+    def compute_loss(
+        self, embeddings: Tensor, labels: Tensor | None, pairs: _Pairs, ref_emb: Tensor, ref_labels: Tensor | None
+    ) -> dict[str, dict[str, Any]]:
+        """Return what the reducer takes: one loss per pair of anchor and positive (called by ``forward``)."""
+        del labels, ref_labels  # `pairs` holds what they say
+        if pairs.are_too_few:
+            zero: dict[str, dict[str, Any]] = self.zero_losses()
+            return zero
+        with torch.autocast(embeddings.device.type, enabled=False):
+            anchors = _unit(embeddings)
+            references = anchors if ref_emb is embeddings else _unit(ref_emb).to(anchors.dtype)
+            losses = self._pair_losses(anchors @ references.T, pairs)
+        indices = (pairs.anchors, pairs.positives)
+        return {"loss": {"losses": losses, "indices": indices, "reduction_type": "pos_pair"}}
+
+    def _pair_losses(self, cosine: Tensor, pairs: _Pairs) -> Tensor:
+        """Return one loss per positive pair; overwrites ``cosine``, which may be as large as memory allows."""
+        positive = cosine[pairs.anchors, pairs.positives] / self.temperature
+        negative, count = _log_weighted_sum(cosine, pairs, 1 / self.temperature, self.cosine_beta)
+        negative, count = negative[pairs.anchors], count[pairs.anchors]
+        if self.tau_plus:
+            negative, clamped = _debiased(negative, positive, count, self.tau_plus, 1 / self.temperature)
+            self.last_clamped_share = (clamped & (count > 0)).float().mean().detach()
+        # -log(e^s / (e^s + e^D)) = softplus(D - s); beyond 40, softplus is its argument in float64 too
+        losses = functional.softplus(negative - positive, threshold=40)
+        return losses.masked_fill(count == 0, 0)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What `NTXentHCL.forward` was given."""
+
+    embeddings: Tensor
+    labels: Tensor | None
+    ref_emb: Tensor | None
+    ref_labels: Tensor | None
+    lineage: Tensor | None
+    ref_lineage: Tensor | None
+
+    def check(self, indices_tuple: object, *, needs_lineage: bool) -> None:
+        if self.labels is None and indices_tuple is None:
+            raise DynaclrError("labels=None needs an indices_tuple that says which pairs to compare")
+        for name, rows in (("embeddings", self.embeddings), ("ref_emb", self.ref_emb)):
+            if rows is not None and rows.ndim != 2:
+                raise DynaclrError(f"{name} of shape {tuple(rows.shape)} must have the shape (rows, features)")
+        for name, codes, of, rows in (
+            ("labels", self.labels, "embeddings", self.embeddings),
+            ("lineage", self.lineage, "embeddings", self.embeddings),
+            ("ref_labels", self.ref_labels, "ref_emb", self.ref_emb),
+            ("ref_lineage", self.ref_lineage, "ref_emb", self.ref_emb),
+        ):
+            if codes is not None and rows is not None and codes.shape != rows.shape[:1]:
+                raise DynaclrError(
+                    f"{name} of shape {tuple(codes.shape)} must have the shape {tuple(rows.shape[:1])}, "
+                    f"one code per row of {of}"
+                )
+        if self.ref_emb is not None and self.ref_labels is None and indices_tuple is None:
+            raise DynaclrError("ref_labels=None needs an indices_tuple, or the labels of ref_emb")
+        if needs_lineage and self.lineage is None:
+            raise DynaclrError("lineage=None must be a tensor of codes, because mask_same_lineage=True")
+        if needs_lineage and self.ref_emb is not None and self.ref_lineage is None:
+            raise DynaclrError("ref_lineage=None must be a tensor of codes, because mask_same_lineage=True")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        references = self.embeddings if self.ref_emb is None else self.ref_emb
+        return len(self.embeddings), len(references)
+
+    @property
+    def device(self) -> torch.device:
+        return self.embeddings.device
+
+    def same_lineage(self) -> Tensor | None:
+        if self.lineage is None:
+            return None
+        references = self.lineage if self.ref_emb is None else self.ref_lineage
+        assert references is not None  # noqa: S101 - `check` has seen to it; this is for the type checker
+        return self.lineage.to(self.device)[:, None] == references.to(self.device)[None, :]
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Which pairs are compared: positives as a list (one per anchor in training), negatives as a matrix.
+
+    `excluded` is true where a reference is no negative of an anchor; `times`, if not None, says how often each
+    negative pair occurs. `are_too_few` is true where ``NTXentLoss`` returns zero without looking.
+    """
+
+    anchors: Tensor
+    positives: Tensor
+    excluded: Tensor
+    times: Tensor | None
+    are_too_few: bool
+
+    @classmethod
+    def of(cls, batch: _Batch, indices_tuple: tuple[Tensor, ...] | None, *, mask_same_lineage: bool) -> _Pairs:
+        pairs = cls._by_labels(batch) if indices_tuple is None else cls._by_indices(batch, indices_tuple)
+        relatives = batch.same_lineage() if mask_same_lineage else None
+        if relatives is None:
+            return pairs
+        excluded = pairs.excluded | relatives
+        times = None if pairs.times is None else pairs.times.masked_fill(excluded, 0)
+        return cls(pairs.anchors, pairs.positives, excluded, times, pairs.are_too_few)
+
+    @classmethod
+    def _by_labels(cls, batch: _Batch) -> _Pairs:
+        labels = batch.labels
+        assert labels is not None  # noqa: S101 - `_Batch.check` has seen to it; this is for the type checker
+        ref_labels = labels if batch.ref_labels is None or batch.ref_emb is None else batch.ref_labels
+        matches = labels[:, None] == ref_labels.to(labels.device)[None, :]
+        excluded = matches.to(batch.device, non_blocking=True)
+        if ref_labels is labels:
+            matches = matches.clone().fill_diagonal_(False)
+        anchors, positives = torch.nonzero(matches, as_tuple=True)
+        too_few = len(anchors) == 0 or math.prod(batch.shape) <= 2
+        device = batch.device
+        return cls(anchors.to(device), positives.to(device), excluded, times=None, are_too_few=too_few)
+
+    @classmethod
+    def _by_indices(cls, batch: _Batch, indices_tuple: tuple[Tensor, ...]) -> _Pairs:
+        indices = [index.to(batch.device) for index in indices_tuple]
+        if len(indices) not in (3, 4):
+            raise DynaclrError(
+                f"indices_tuple has {len(indices)} tensors, but needs 3 (anchors, positives, negatives) "
+                "or 4 (anchors, positives, anchors, negatives)"
+            )
+        anchors, positives, of, negatives = indices if len(indices) == 4 else (*indices[:2], indices[0], indices[2])
+        times = torch.zeros(batch.shape, device=batch.device)
+        times.index_put_((of, negatives), times.new_ones(()), accumulate=True)
+        too_few = len(anchors) == 0 or len(of) == 0 or len(anchors) == len(of) == 1
+        return cls(anchors, positives, times == 0, times, too_few)
+
+
+def _log_weighted_sum(cosine: Tensor, pairs: _Pairs, sharpness: float, beta: float) -> tuple[Tensor, Tensor]:
+    """Return log of the sum over negatives of w * exp(sharpness * cosine), and their number, for each anchor.
+
+    All exponents are relative to the hardest negative, so they are at most 0 and exact near it; the shift cancels
+    in value and gradient. Anchors without negatives get an arbitrary finite number. Overwrites ``cosine``.
+    """
+    relative = cosine.masked_fill_(pairs.excluded, -torch.inf)
+    hardest = relative.detach().amax(1, keepdim=True)
+    alone = hardest == -torch.inf
+    hardest = hardest.masked_fill(alone, 0)
+    relative = relative - hardest
+    count = (~pairs.excluded).sum(1) if pairs.times is None else pairs.times.sum(1)
+    count = count.to(relative.dtype)
+
+    def log_sum(factor: float) -> Tensor:
+        terms = (relative * factor).exp()
+        if pairs.times is not None:
+            terms = terms * pairs.times
+        return (terms.sum(1) + alone.squeeze(1)).log()
+
+    total = log_sum(sharpness + beta) + hardest.squeeze(1) * sharpness
+    if beta:
+        total = total - log_sum(beta) + count.clamp(min=1).log()
+    return total, count
+
+
+def _debiased(
+    negative: Tensor, positive: Tensor, count: Tensor, tau_plus: float, sharpness: float
+) -> tuple[Tensor, Tensor]:
+    """Return log of the debiased sum of negatives, and where its floor N * exp(-sharpness) was needed."""
+    log_count = count.clamp(min=1).log()
+    floor = log_count - sharpness
+    # log(e^D - tau N e^s) = D + log(1 - e^x); where x >= 0 the difference is not positive and has no logarithm
+    excess = math.log(tau_plus) + log_count + positive - negative
+    exists = excess < 0
+    rest = -torch.expm1(torch.where(exists, excess, -1.0))
+    log_rest = rest.clamp(min=torch.finfo(rest.dtype).tiny).log()
+    debiased = negative + log_rest - math.log1p(-tau_plus)
+    clamped = ~exists | (debiased < floor)
+    return torch.where(clamped, floor, debiased), clamped
+
+
+def _unit(embeddings: Tensor) -> Tensor:
+    """Return the rows at length 1, in at least float32; finite for every finite row, gradients too."""
+    narrow = embeddings.dtype in (torch.float16, torch.bfloat16)
+    rows: Tensor = _Widened.apply(embeddings) if narrow else embeddings  # type: ignore[no-untyped-call]
+    # Dividing by the largest entry first keeps squares from over- and underflowing. The largest entry of the
+    # result is 1, its norm is at least 1, unless the row was shorter than the floor: hence eps=1.
+    largest = rows.detach().abs().amax(1, keepdim=True).clamp(min=NORM_FLOOR)
+    return functional.normalize(rows / largest, eps=1.0)
+
+
+class _Widened(torch.autograd.Function):
+    """A half-precision tensor in float32, whose gradient saturates instead of becoming infinite."""
+
+    @staticmethod
+    def forward(ctx: Any, narrow: Tensor) -> Tensor:
+        ctx.dtype = narrow.dtype
+        return narrow.float()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        limits = torch.finfo(ctx.dtype)
+        return gradient.clamp(limits.min, limits.max).to(ctx.dtype)
+
+
+def _check_number(name: str, value: float, fits: bool, needs: str) -> None:
+    if not (fits and math.isfinite(value)):
+        raise DynaclrError(f"{name}={value!r} must be {needs}")
