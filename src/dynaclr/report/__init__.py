@@ -1,0 +1,1 @@
+"""Pictures and tables of what the sampler draws, for people."""

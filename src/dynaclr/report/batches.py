@@ -1,0 +1,165 @@
+"""The composition of batches: a table of their anchors, and a picture of experiment, condition and HPI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from dynaclr.strata import HPI
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from dynaclr.sampler import FlexibleBatchSampler
+
+_JITTER: Final = 0.32  # half the width of a batch's column of points
+_MARKERS: Final = "osD^vP*X"  # one per experiment, so that leaked anchors show
+
+
+def batch_table(
+    sampler: FlexibleBatchSampler, anchors: pd.DataFrame, *, epoch: int = 0, batches: int = 24
+) -> pd.DataFrame:
+    """List the anchors of an epoch's first batches.
+
+    Parameters
+    ----------
+    sampler
+        The sampler.
+    anchors : DataFrame of N rows
+        The table it was made from, with ``experiment``, ``condition`` and ``hours_post_infection``.
+    epoch, batches
+        Which epoch, and how many batches at most.
+
+    Returns
+    -------
+    DataFrame
+        One row per anchor: ``batch``, ``experiment``, ``condition``, ``hours_post_infection`` (hours), ``source`` and
+        ``time`` (see `FlexibleBatchSampler.explain`) and ``focal_hpi`` (hours, NaN without enrichment).
+    """
+    parts = []
+    for number in range(min(batches, sampler.num_batches)):
+        explained = sampler.explain(number, epoch=epoch)
+        rows = anchors.iloc[explained["anchor"].to_numpy()]
+        focal = explained.attrs["focal_hpi"]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "batch": number,
+                    "experiment": rows["experiment"].astype(str).to_numpy(),
+                    "condition": rows["condition"].astype(str).to_numpy(),
+                    HPI: rows[HPI].to_numpy(dtype=np.float64),
+                    "source": explained["source"].to_numpy(),
+                    "time": explained["time"].to_numpy(),
+                    "focal_hpi": np.nan if focal is None else focal,
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def plot_batches(table: pd.DataFrame, path: Path, *, title: str = "") -> Path:
+    """Draw the composition of batches into a PNG file.
+
+    The upper panel counts each batch's anchors by experiment and condition; the lower one shows their HPI, the window's
+    focal HPI as a line, and leaked anchors hollow.
+
+    Parameters
+    ----------
+    table
+        What `batch_table` returned.
+    path
+        File to write.
+    title
+        Headline.
+
+    Returns
+    -------
+    Path
+        The same path.
+    """
+    from matplotlib.figure import Figure
+
+    experiments, conditions = sorted(table["experiment"].unique()), sorted(table["condition"].unique())
+    colors = _colors(experiments, conditions)
+    batches = int(table["batch"].max()) + 1
+    figure = Figure(figsize=(min(16.0, max(8.0, 2.5 + 0.45 * batches)), 7.0), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2, 3])
+    _draw_counts(upper, table, colors)
+    _draw_times(lower, table, colors, experiments)
+    lower.set_xticks(range(batches))
+    lower.set_xlim(-0.6, batches - 0.4)
+    _legend(figure, table, colors, experiments)
+    figure.suptitle(title or "Composition of the batches", x=0.01, ha="left", fontweight="bold")
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def _colors(experiments: list[str], conditions: list[str]) -> dict[tuple[str, str], Any]:
+    """Give each experiment a hue and each of its conditions a shade of it."""
+    from matplotlib import colormaps
+
+    hues = ["Blues", "Oranges", "Greens", "Purples", "Reds", "Greys"]
+    shades = np.linspace(0.85, 0.4, len(conditions))
+    return {
+        (experiment, condition): colormaps[hues[place % len(hues)]](shade)
+        for place, experiment in enumerate(experiments)
+        for condition, shade in zip(conditions, shades, strict=True)
+    }
+
+
+def _draw_counts(axes: Axes, table: pd.DataFrame, colors: dict[tuple[str, str], Any]) -> None:
+    """Stack the primary anchors of each batch, then the leaked ones, which are hollow."""
+    numbers = np.arange(int(table["batch"].max()) + 1)
+    bottom = np.zeros(len(numbers))
+    for leaked in (False, True):
+        some = table[(table["source"] == "leaked") == leaked]
+        for (experiment, condition), anchors in some.groupby(["experiment", "condition"]):
+            heights, color = np.bincount(anchors["batch"], minlength=len(numbers)), colors[experiment, condition]
+            face, edge, width = ("none", color, 1.2) if leaked else (color, "white", 0.5)
+            axes.bar(numbers, heights, width=0.8, bottom=bottom, color=face, edgecolor=edge, linewidth=width)
+            bottom += heights
+    axes.set_ylabel("anchors in the batch")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_times(axes: Axes, table: pd.DataFrame, colors: dict[tuple[str, str], Any], experiments: list[str]) -> None:
+    size = table.groupby("batch")["batch"].transform("size").to_numpy()
+    spread = (table.groupby("batch").cumcount().to_numpy() + 0.5) / size - 0.5
+    x = table["batch"].to_numpy() + 2 * _JITTER * spread
+    leaked = (table["source"] == "leaked").to_numpy()
+    for (experiment, condition), color in colors.items():
+        mine = ((table["experiment"] == experiment) & (table["condition"] == condition)).to_numpy()
+        marker = _MARKERS[experiments.index(experiment) % len(_MARKERS)]
+        for chosen, face in ((mine & ~leaked, color), (mine & leaked, "none")):
+            if chosen.any():
+                y = table[HPI].to_numpy()[chosen]
+                axes.scatter(x[chosen], y, s=22, marker=marker, facecolors=face, edgecolors=color, linewidths=1.2)
+    focal = table.groupby("batch")["focal_hpi"].first().dropna()
+    axes.hlines(focal, focal.index - 0.42, focal.index + 0.42, color="black", linewidth=1.5, zorder=0)
+    axes.set_ylabel("hours post infection")
+    axes.set_xlabel("batch")
+    axes.grid(axis="y", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(figure: Figure, table: pd.DataFrame, colors: dict[tuple[str, str], Any], experiments: list[str]) -> None:
+    from matplotlib.lines import Line2D
+
+    present = set(zip(table["experiment"], table["condition"], strict=True))
+    handles = [
+        Line2D([], [], color=color, linestyle="none", label=f"{key[0]}: {key[1]}",
+               marker=_MARKERS[experiments.index(key[0]) % len(_MARKERS)])
+        for key, color in colors.items()
+        if key in present
+    ]  # fmt: skip
+    if (table["source"] == "leaked").any():
+        handles.append(
+            Line2D([], [], color="grey", linestyle="none", marker="o", markerfacecolor="none", label="leaked")
+        )
+    if table["focal_hpi"].notna().any():
+        handles.append(Line2D([], [], color="black", label="focal HPI"))
+    figure.legend(handles=handles, loc="outside right upper", frameon=False, title="experiment: condition")
