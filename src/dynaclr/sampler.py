@@ -14,8 +14,8 @@ import pandas as pd
 import torch.distributed
 from torch.utils.data import Sampler
 
-from dynaclr.axes import ConditionAxis, ExclusiveAxis, ExperimentAxis, LeakAxis, TimeAxis, as_columns
-from dynaclr.cascade import Axes, Cascade
+from dynaclr.cascade.axes import ConditionAxis, ExclusiveAxis, ExperimentAxis, LeakAxis, TimeAxis, as_columns
+from dynaclr.cascade.fold import Axes, Cascade
 from dynaclr.errors import DynaclrError, RepeatedAnchorsWarning
 
 if TYPE_CHECKING:

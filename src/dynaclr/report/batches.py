@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from dynaclr.strata import HPI
+from dynaclr.cascade.strata import HPI
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,8 +117,9 @@ def _draw_counts(axes: Axes, table: pd.DataFrame, colors: dict[tuple[str, str], 
     bottom = np.zeros(len(numbers))
     for leaked in (False, True):
         some = table[(table["source"] == "leaked") == leaked]
-        for (experiment, condition), anchors in some.groupby(["experiment", "condition"]):
-            heights, color = np.bincount(anchors["batch"], minlength=len(numbers)), colors[experiment, condition]
+        for key, color in colors.items():
+            mine = some[(some["experiment"] == key[0]) & (some["condition"] == key[1])]
+            heights = np.bincount(mine["batch"], minlength=len(numbers))
             face, edge, width = ("none", color, 1.2) if leaked else (color, "white", 0.5)
             axes.bar(numbers, heights, width=0.8, bottom=bottom, color=face, edgecolor=edge, linewidth=width)
             bottom += heights

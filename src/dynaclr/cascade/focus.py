@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dynaclr.draws import balanced, spread
+from dynaclr.cascade.draws import balanced, spread
 from dynaclr.randomness import below, lanes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dynaclr.axes import TimeAxis
-    from dynaclr.quotas import Shares
-    from dynaclr.strata import Strata
+    from dynaclr.cascade.axes import TimeAxis
+    from dynaclr.cascade.quotas import Shares
+    from dynaclr.cascade.strata import Strata
 
     Ints = NDArray[np.int64]
     Words = NDArray[np.uint64]

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dynaclr.draws import balanced, skipping
+from dynaclr.cascade.draws import balanced, skipping
 from dynaclr.randomness import below, keys, lanes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dynaclr.focus import Focus
-    from dynaclr.quotas import Shares
-    from dynaclr.strata import Strata
+    from dynaclr.cascade.focus import Focus
+    from dynaclr.cascade.quotas import Shares
+    from dynaclr.cascade.strata import Strata
 
     Ints = NDArray[np.int64]
     Words = NDArray[np.uint64]

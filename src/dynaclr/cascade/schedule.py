@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dynaclr.draws import starts_of
+from dynaclr.cascade.draws import starts_of
 from dynaclr.randomness import generator, keys
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dynaclr.rounding import SystematicRounding
+    from dynaclr.cascade.rounding import SystematicRounding
 
     Ints = NDArray[np.int64]
 

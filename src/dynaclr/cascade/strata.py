@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dynaclr.draws import starts_of
+from dynaclr.cascade.draws import starts_of
 from dynaclr.errors import DynaclrError
 
 if TYPE_CHECKING:

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from dynaclr.composition import Composition, Role, enriched, leaked, shuffled
+from dynaclr.cascade.composition import Composition, Role, enriched, leaked, shuffled
+from dynaclr.cascade.exclusive import ExclusiveDraws
+from dynaclr.cascade.focus import Focus
+from dynaclr.cascade.passes import FairPasses
+from dynaclr.cascade.quotas import Quotas
+from dynaclr.cascade.rounding import SystematicRounding
+from dynaclr.cascade.schedule import Schedule
+from dynaclr.cascade.strata import Labels, Strata, hours
 from dynaclr.errors import DynaclrError, did_you_mean
-from dynaclr.exclusive import ExclusiveDraws
-from dynaclr.focus import Focus
-from dynaclr.passes import FairPasses
-from dynaclr.quotas import Quotas
-from dynaclr.rounding import SystematicRounding
-from dynaclr.schedule import Schedule
-from dynaclr.strata import Labels, Strata, hours
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dynaclr.axes import ConditionAxis, ExclusiveAxis, ExperimentAxis, LeakAxis, TimeAxis
+    from dynaclr.cascade.axes import ConditionAxis, ExclusiveAxis, ExperimentAxis, LeakAxis, TimeAxis
 
     Ints = NDArray[np.int64]
 

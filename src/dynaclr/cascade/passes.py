@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dynaclr.draws import spread, starts_of
+from dynaclr.cascade.draws import spread, starts_of
 from dynaclr.randomness import generator
 
 if TYPE_CHECKING:
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dynaclr.rounding import SystematicRounding
-    from dynaclr.schedule import Schedule
-    from dynaclr.strata import Strata
+    from dynaclr.cascade.rounding import SystematicRounding
+    from dynaclr.cascade.schedule import Schedule
+    from dynaclr.cascade.strata import Strata
 
     Ints = NDArray[np.int64]
 

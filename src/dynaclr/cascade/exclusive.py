@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dynaclr.composition import Role, focal_quotas
-from dynaclr.draws import balanced, distinct
+from dynaclr.cascade.composition import Role, focal_quotas
+from dynaclr.cascade.draws import balanced, distinct
 from dynaclr.randomness import generator, keys, lanes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dynaclr.cascade import Cascade
-    from dynaclr.quotas import Shares
-    from dynaclr.schedule import Schedule
+    from dynaclr.cascade.fold import Cascade
+    from dynaclr.cascade.quotas import Shares
+    from dynaclr.cascade.schedule import Schedule
 
     Ints = NDArray[np.int64]
     Words = NDArray[np.uint64]

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dynaclr.draws import spread, starts_of
+from dynaclr.cascade.draws import spread, starts_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dynaclr.rounding import SystematicRounding
-    from dynaclr.strata import Strata
+    from dynaclr.cascade.rounding import SystematicRounding
+    from dynaclr.cascade.strata import Strata
 
     Ints = NDArray[np.int64]
     Words = NDArray[np.uint64]

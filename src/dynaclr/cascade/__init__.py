@@ -1,0 +1,1 @@
+"""The machinery of the sampler: axes, sorted strata, schedules, and batches composed by the chunk."""
