@@ -11,6 +11,7 @@ from typing import Any
 import anndata
 import numpy as np
 import pandas as pd
+import zarr
 from anndata import AnnData
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
@@ -40,11 +41,6 @@ class EmbeddingWriter(BasePredictionWriter):
         The store, such as ``embeddings.zarr``; missing folders above it are made.
     overwrite
         Whether a store that exists is replaced, after the new one is complete.
-
-    Raises
-    ------
-    DynaclrError
-        If the path exists and is not to be overwritten, or is no place for a store.
     """
 
     def __init__(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
@@ -52,13 +48,30 @@ class EmbeddingWriter(BasePredictionWriter):
         self.path = Path(path).expanduser()
         self.overwrite = overwrite
         self._batches: list[AnnData] = []
-        self._check_path()
+
+    def check_path(self) -> None:
+        """Refuse a path that cannot be written; Lightning asks before it predicts.
+
+        Raises
+        ------
+        DynaclrError
+            If the path exists and is not to be overwritten, or is no place for a store.
+        """
+        if not self.path.name:
+            raise DynaclrError(f"output={str(self.path)!r} needs the name of a store, such as 'embeddings.zarr'")
+        if os.path.lexists(self.path) and not self.overwrite:
+            raise DynaclrError(f"output={str(self.path)!r} exists: choose another name, or set overwrite=True")
+        if os.path.lexists(self.path) and not _is_store(self.path):
+            raise DynaclrError(f"output={str(self.path)!r} exists and is no Zarr store, so it is not overwritten")
+        above = next(folder for folder in self.path.absolute().parents if folder.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise DynaclrError(f"output={str(self.path)!r} cannot be written in {str(above)!r}")
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a path that exists before anything is computed."""
         super().setup(trainer, pl_module, stage)
         if stage == "predict":
-            self._check_path()
+            self.check_path()
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Forget an earlier run."""
@@ -120,7 +133,7 @@ class EmbeddingWriter(BasePredictionWriter):
         """Write all rows to the draft, then let it take the place of the store."""
         if not tables:
             raise DynaclrError("predict went over no batch at all, so there are no embeddings to write")
-        self._check_path()
+        self.check_path()
         whole, replaced = draft / "whole.zarr", draft / "replaced.zarr"
         draft.mkdir(parents=True, exist_ok=True)
         _write(_in_order(_joined(tables)), whole)
@@ -135,17 +148,6 @@ class EmbeddingWriter(BasePredictionWriter):
 
     def _draft_path(self) -> Path:
         return self.path.parent / f".{self.path.name}.{os.getpid()}.part"
-
-    def _check_path(self) -> None:
-        if not self.path.name:
-            raise DynaclrError(f"output={str(self.path)!r} needs the name of a store, such as 'embeddings.zarr'")
-        if os.path.lexists(self.path) and not self.overwrite:
-            raise DynaclrError(f"output={str(self.path)!r} exists: choose another name, or set overwrite=True")
-        if os.path.lexists(self.path) and not _is_store(self.path):
-            raise DynaclrError(f"output={str(self.path)!r} exists and is no Zarr store, so it is not overwritten")
-        above = next(folder for folder in self.path.absolute().parents if folder.exists())
-        if not above.is_dir() or not os.access(above, os.W_OK):
-            raise DynaclrError(f"output={str(self.path)!r} cannot be written in {str(above)!r}")
 
 
 def read_embeddings(path: str | os.PathLike[str]) -> AnnData:
@@ -231,5 +233,6 @@ def _write(table: AnnData, path: Path) -> None:
             values = obs[name].astype(object)
             categories = pd.Index(pd.unique(values.dropna()), dtype=object)
             obs[name] = pd.Categorical(values, categories=categories)
-    with anndata.settings.override(zarr_write_format=3):
-        AnnData(X=table.X, obs=obs, obsm=dict(table.obsm)).write_zarr(path)
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    plain = AnnData(X=table.X, obs=obs, obsm=dict(table.obsm))
+    anndata.io.write_elem(group, "/", plain, dataset_kwargs={"shards": None})

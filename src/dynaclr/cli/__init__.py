@@ -1,0 +1,1 @@
+"""The command `dynaclr`: thin, since what it does lives in the library."""

@@ -1,0 +1,153 @@
+"""Errors as sentences: what a user did wrong, without the packages' wrapping around it."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import re
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+
+from dynaclr.errors import DynaclrError, did_you_mean
+
+__all__ = ["ConfigurationError", "plain_sentence", "sentence_of"]
+
+_WRAPPERS = (argparse.ArgumentError, ValueError, TypeError)
+_MISTAKES_ELSEWHERE = ("MisconfigurationException", "UnpicklingError")
+_NOISE = re.compile(
+    r"Does not validate against any|Subtypes:|Errors:|Given value|Not a valid subclass|Subclass types expect|"
+    r"Expected a <class 'NoneType'>|a class path \(str\)|a dict with"
+)
+
+
+class ConfigurationError(DynaclrError):
+    """Values of a configuration from which nothing can be made."""
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """Return what to tell the user, or None if the error is a bug and not a user's mistake.
+
+    Parameters
+    ----------
+    error
+        What ended the program.
+    """
+    ours = _our_error(error)
+    if ours is not None:
+        return str(ours)
+    if isinstance(error, argparse.ArgumentError):
+        return plain_sentence(str(error))
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{str(error.filename)!r}: {error.strerror or error}"
+    names = {base.__name__ for base in type(error).__mro__}
+    if "UnpicklingError" in names:
+        return "the checkpoint cannot be read safely: it is damaged, or holds more than weights and plain values"
+    if str(error).startswith("Error(s) in loading state_dict"):
+        return "the checkpoint does not fit the model: " + " ".join(str(error).split())
+    return plain_sentence(str(error)) if names & set(_MISTAKES_ELSEWHERE) else None
+
+
+def _our_error(error: BaseException) -> DynaclrError | None:
+    """Return our own error, also from inside what a parser wrapped around it."""
+    inside: BaseException | None = error
+    while inside is not None:
+        if isinstance(inside, DynaclrError):
+            return inside
+        if not isinstance(inside, _WRAPPERS):
+            return None
+        inside = inside.__cause__ or inside.__context__
+    return None
+
+
+def plain_sentence(message: str) -> str:
+    r"""Return the one complaint of a jsonargparse message that matters, behind the key it is about.
+
+    Parameters
+    ----------
+    message
+        An indented tree of keys, classes and complaints about each type that a value could have.
+
+    Examples
+    --------
+    >>> plain_sentence('Parser key "trainer.max_epochs":\n  Expected a <class \'int\'>. Got value: many')
+    "trainer.max_epochs needs int, got 'many'"
+    """
+    keys: list[str] = []
+    owner = ""
+    for line in _lines(message):
+        key = re.match(r'Parser key "([^"]*)":\s*', line)
+        if key:
+            keys.append(key[1])
+        rest = line[key.end() :] if key else line
+        problem = re.match(r"Problem with given class_path '([^']*)':\s*", rest)
+        if problem:
+            owner, rest = problem[1], rest[problem.end() :]
+        if rest and not _NOISE.match(rest):
+            return _reworded(".".join(keys), owner, rest)
+    return " ".join(message.split())
+
+
+def _lines(message: str) -> Iterator[str]:
+    for line in message.splitlines():
+        text = line.strip().removeprefix("- ")
+        if text:
+            yield text
+
+
+def _reworded(key: str, owner: str, complaint: str) -> str:
+    """Say a complaint of jsonargparse in our words; unknown ones stay as they are."""
+    unknown = re.match(r"Option '([^']*)' is not accepted", complaint)
+    if unknown:
+        known = _parameters_of(owner)
+        hint = did_you_mean(unknown[1], known) or (f"; it has {', '.join(known)}" if known else "")
+        return f"{key}: {owner.rpartition('.')[2]} has no parameter {unknown[1]!r}{hint}"
+    absent = re.match(r"module '([^']*)' has no attribute '([^']*)'|No module named '([^']*)'", complaint)
+    if absent and owner:
+        hint = did_you_mean(absent[2], _names_in(absent[1])) if absent[2] else ""
+        return f"{key}: class_path {owner!r} does not exist{hint}"
+    option = re.match(r"Subcommand '[^']*' does not accept option '([^']*)'", complaint)
+    if option:
+        return f"the configuration has a key {option[1]!r} that nobody reads{_nearest_option(option[1])}"
+    required = re.match(r"the following arguments are required: (.*)", complaint)
+    if required:
+        names = [name.strip().partition(".")[2] or name.strip() for name in required[1].split(",")]
+        return f"missing in the configuration: {', '.join(names)} (give one with --config FILE)"
+    typed = re.match(r"Expected an? (.+?)\. Got value: (.*)", complaint)
+    if typed:
+        return f"{key} needs {_type_name(typed[1])}, got {_value(typed[2])!r}"
+    return f"{key}: {complaint}" if key else complaint
+
+
+def _type_name(text: str) -> str:
+    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("typing.", "")
+
+
+def _value(text: str) -> object:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _parameters_of(class_path: str) -> list[str]:
+    module, _, name = class_path.rpartition(".")
+    try:
+        parameters = inspect.signature(getattr(import_module(module), name)).parameters
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return []
+    return [name for name, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
+
+
+def _names_in(module: str) -> Iterable[str]:
+    try:
+        return dir(import_module(module))
+    except ImportError:
+        return ()
+
+
+def _nearest_option(option: str) -> str:
+    section, _, name = option.rpartition(".")
+    if section == "trainer":
+        return did_you_mean(name, _parameters_of("lightning.pytorch.Trainer"))
+    return did_you_mean(option, ("seed_everything", "trainer", "model", "data", "ckpt_path"))

@@ -1,0 +1,192 @@
+"""The commands fit, validate and predict: a Lightning CLI with our manners."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+import warnings
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+import dynaclr
+from dynaclr.cli.sentences import ConfigurationError, plain_sentence
+from dynaclr.embeddings import EmbeddingWriter
+from dynaclr.errors import DynaclrError
+from dynaclr.files import read_yaml
+
+__all__ = ["TrainingCLI", "fit", "predict", "validate"]
+
+_log = logging.getLogger(__name__)
+
+_NAMED_CHECKPOINTS = ("best", "last", "hpc", "registry")
+"""What Lightning finds by itself when a checkpoint is asked for by one of these words."""
+
+
+class _SaveFitConfig(SaveConfigCallback):
+    """Keep a fit's configuration beside its log; without a logger there is no folder that is the run's own."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write ``config.yaml``, in place of an earlier one."""
+        if stage == "fit" and trainer.loggers:
+            super().setup(trainer, pl_module, stage)
+
+
+class TrainingCLI(LightningCLI):
+    """Lightning's command line for any model and data given by ``class_path``.
+
+    Parameters
+    ----------
+    arguments
+        Command and options, such as ``["fit", "--config", "fit.yml"]``.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        quiet: dict[str, Any] = {"exit_on_error": False}
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=_SaveFitConfig,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            parser_kwargs={"prog": "dynaclr", **quiet, **{name: dict(quiet) for name in self.subcommands()}},
+            args=list(arguments),
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Return Lightning's commands but for test, which our data has no set for."""
+        commands = LightningCLI.subcommands()
+        return {name: commands[name] for name in ("fit", "validate", "predict")}
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "predict":
+            parser.set_defaults(return_predictions=False)
+            parser.add_argument("--output", type=str | None, help="The AnnData Zarr store for the embeddings.")
+            parser.add_argument("--overwrite", type=bool, default=False, help="Whether to replace that store.")
+        return parser
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the arguments, after a look at the configuration files that names what is wrong with them."""
+        for path in _config_paths(args):
+            if not isinstance(read_yaml(path), dict):
+                raise ConfigurationError(f"the configuration {path!r} needs keys such as model, data and trainer")
+        self.config = parser.parse_args(args)
+
+    def before_instantiate_classes(self) -> None:
+        """Look for the files that are needed later, before anything expensive begins."""
+        checkpoint = self._get(self.config, "ckpt_path")
+        named = checkpoint is None or checkpoint in _NAMED_CHECKPOINTS or "://" in str(checkpoint)
+        if not named and not Path(checkpoint).exists():
+            raise ConfigurationError(f"ckpt_path={checkpoint!r} does not exist")
+        if self.subcommand != "fit" and checkpoint is None and not self._model_has_checkpoint():
+            _log.warning("No --ckpt_path: %s works with random weights.", self.subcommand)
+        self._writer = self._make_writer() if self.subcommand == "predict" else None
+
+    def instantiate_classes(self) -> None:
+        """Make model, data and trainer; a value that one of them refuses is a mistake of the configuration."""
+        try:
+            super().instantiate_classes()
+        except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
+            if isinstance(error, DynaclrError) or _is_ours(error):
+                raise
+            raise ConfigurationError(plain_sentence(str(error))) from error
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Make the trainer, with the writer of embeddings among its callbacks."""
+        trainer: Any = super().instantiate_trainer(**kwargs)
+        if self._writer is not None:
+            trainer.callbacks.append(self._writer)
+        writes = any(isinstance(callback, EmbeddingWriter) for callback in trainer.callbacks)
+        if self.subcommand == "predict" and not writes:
+            raise ConfigurationError("predict needs --output, the AnnData Zarr store to write, such as embeddings.zarr")
+        return trainer
+
+    def _make_writer(self) -> EmbeddingWriter | None:
+        path = self._get(self.config, "output")
+        if path is None:
+            return None
+        writer = EmbeddingWriter(path, overwrite=self._get(self.config, "overwrite"))
+        writer.check_path()
+        return writer
+
+    def _model_has_checkpoint(self) -> bool:
+        model = self._get(self.config, "model")
+        return model is not None and model.get("init_args.ckpt_path") is not None
+
+
+def fit(arguments: Sequence[str]) -> None:
+    """Run ``dynaclr fit --config FILE``.
+
+    Parameters
+    ----------
+    arguments
+        What follows the command.
+    """
+    _run("fit", arguments)
+
+
+def validate(arguments: Sequence[str]) -> None:
+    """Run ``dynaclr validate --config FILE --ckpt_path FILE``.
+
+    Parameters
+    ----------
+    arguments
+        What follows the command.
+    """
+    _run("validate", arguments)
+
+
+def predict(arguments: Sequence[str]) -> None:
+    """Run ``dynaclr predict --config FILE --ckpt_path FILE --output STORE``.
+
+    Parameters
+    ----------
+    arguments
+        What follows the command.
+    """
+    _run("predict", arguments)
+
+
+def _run(command: str, arguments: Sequence[str]) -> None:
+    _silence()
+    try:
+        TrainingCLI([command, *arguments])
+    except SystemExit as leaving:
+        # Lightning ends the program by itself after Ctrl-C, with the code of a failure.
+        if isinstance(leaving.__context__, KeyboardInterrupt):
+            raise leaving.__context__ from None
+        raise
+
+
+def _silence() -> None:
+    """Keep what Lightning says to nobody's use from the user's eyes."""
+    # Our loaders read with threads of their own; workers would not help.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Lightning 2.6 asks torch 2.13 for something that torch has renamed.
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()
+
+
+def _config_paths(arguments: Sequence[str]) -> list[str]:
+    """Return the values of ``--config``, ``--config=`` and ``-c``."""
+    paths = [word.partition("=")[2] for word in arguments if word.startswith("--config=")]
+    return paths + [path for flag, path in pairwise(arguments) if flag in ("-c", "--config")]
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether the innermost frame is in this package, where only a `DynaclrError` is a user's mistake."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and Path(frames[-1].f_code.co_filename).is_relative_to(Path(dynaclr.__file__).parent)
