@@ -95,8 +95,9 @@ class BatchLoader(ThreadDataLoader):
         **kwargs: Any,
     ) -> None:
         kwargs = {"collate_fn": _identity, "use_thread_workers": True, **kwargs}
-        # Without a worker, MONAI would reseed torch's global generator and walk through the whole dataset.
-        super().__init__(dataset, batch_sampler=batch_sampler, num_workers=max(1, num_workers), **kwargs)  # type: ignore[arg-type]  # duck-typed
+        # One, since with none MONAI reseeds torch's global generator and walks through the whole dataset, and with many
+        # PyTorch warns of as many processes.
+        super().__init__(dataset, batch_sampler=batch_sampler, num_workers=1, **kwargs)  # type: ignore[arg-type]  # duck-typed
         self.num_workers = num_workers
         self._read_batch = dataset.__getitems__
         self._requests = batch_sampler

@@ -1,0 +1,258 @@
+"""Reading ahead: in order, with errors passed on, no thread left behind, and a state that counts what was consumed."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from monai.data import ThreadDataLoader
+from torch.utils.data import SequentialSampler
+
+from dynaclr.errors import DynaclrError
+from dynaclr.loader import BatchLoader, EvenBatches, ResumableBatchLoader, read_ahead
+from dynaclr.sampler import FlexibleBatchSampler
+
+WORKERS = [0, 1, 2, 5]
+
+
+class Echo:
+    """A dataset whose batches are the indices and the epoch that were asked for; index 13 cannot be read."""
+
+    def __len__(self) -> int:
+        return 1000
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Any]:
+        """Return what was asked for, later batches sooner."""
+        if 13 in indices:
+            raise DynaclrError("the unlucky chunk cannot be read")
+        time.sleep(random.Random(str(indices)).random() * 2e-3)  # noqa: S311  (a delay that differs)
+        return {"anchor": list(indices), "epoch": getattr(indices, "epoch", None)}
+
+
+def make_sampler(ranks: int = 1, rank: int = 0, batches: int = 7) -> FlexibleBatchSampler:
+    """Return a sampler of so many batches of 2, none of which holds 13."""
+    anchors = pd.DataFrame({"experiment": "a", "condition": "b"}, index=range(2 * batches - 1))
+    return FlexibleBatchSampler(anchors, 2, num_replicas=ranks, rank=rank, drop_last=False)
+
+
+def readers() -> list[str]:
+    """Return the names of the threads that read ahead right now."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("dynaclr-reader")]
+
+
+# --- read_ahead --------------------------------------------------------------------------------------------
+
+
+@given(requests=st.lists(st.integers(0, 9), max_size=12), workers=st.sampled_from(WORKERS))
+def test_answers_come_in_the_order_of_the_requests(requests: list[int], workers: int) -> None:
+    """Whatever the number of threads, every request is answered once and in order."""
+
+    def read(request: int) -> int:
+        time.sleep(1e-4 * (9 - request))
+        return request * 2
+
+    assert list(read_ahead(read, requests, workers)) == [request * 2 for request in requests]
+    assert readers() == []
+
+
+@given(
+    requests=st.lists(st.booleans(), max_size=8),
+    workers=st.sampled_from(WORKERS),
+    taken=st.integers(0, 8),
+)
+def test_an_error_is_raised_where_its_answer_was_due(requests: list[bool], workers: int, taken: int) -> None:
+    """Answers before the failing request arrive, then its error does; stopping before it raises nothing."""
+
+    def read(request: tuple[int, bool]) -> int:
+        if request[1]:
+            raise DynaclrError(f"request {request[0]} cannot be read")
+        return request[0]
+
+    answers = read_ahead(read, list(enumerate(requests)), workers)
+    first_failure = requests.index(True) if True in requests else len(requests)
+    for number in range(min(taken, first_failure)):
+        assert next(answers) == number
+    if taken > first_failure and first_failure < len(requests):
+        with pytest.raises(DynaclrError, match=f"request {first_failure} cannot be read"):
+            next(answers)
+    answers.close()  # type: ignore[attr-defined]  # a generator
+    assert readers() == []
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_no_more_is_read_ahead_than_there_are_workers(workers: int) -> None:
+    """Memory is bounded: beyond the batch that was handed out, one for each worker."""
+    begun: list[int] = []
+
+    def read(request: int) -> int:
+        begun.append(request)
+        return request
+
+    answers = read_ahead(read, range(100), workers)
+    assert begun == []
+    for number in range(10):
+        assert next(answers) == number
+        time.sleep(0.01)
+        assert len(begun) <= number + 1 + workers
+    answers.close()  # type: ignore[attr-defined]  # a generator
+
+
+# --- loaders -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_batch_loader_is_monais_and_leaves_the_global_generators_alone(workers: int) -> None:
+    """MONAI's own loader seeds Python, NumPy and torch from a thread in the middle of training."""
+    torch.manual_seed(5)
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state(), torch.get_num_threads()  # type: ignore[index]  # noqa: NPY002
+    loader = BatchLoader(Echo(), batch_sampler=[[0, 1], [2]], num_workers=workers)
+    assert isinstance(loader, ThreadDataLoader)
+    assert loader.num_workers == workers
+    assert [batch["anchor"] for batch in loader] == [[0, 1], [2]]
+    assert len(loader) == 2
+    after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state(), torch.get_num_threads()  # type: ignore[index]  # noqa: NPY002
+    assert before[:2] == after[:2]
+    assert torch.equal(before[2], after[2])
+    assert before[3] == after[3]
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_loader_passes_the_error_of_reading_on(workers: int) -> None:
+    """An epoch never just ends early."""
+    loader = BatchLoader(Echo(), batch_sampler=[[0], [1], [13], [3]], num_workers=workers)
+    batches = iter(loader)
+    assert [next(batches)["anchor"], next(batches)["anchor"]] == [[0], [1]]
+    with pytest.raises(DynaclrError, match="the unlucky chunk cannot be read"):
+        next(batches)
+    assert readers() == []
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_new_iteration_ends_the_one_before(workers: int) -> None:
+    """An epoch that was left early keeps no thread, and its rest is not seen again."""
+    loader = ResumableBatchLoader(Echo(), batch_sampler=make_sampler(), num_workers=workers)
+    left = iter(loader)
+    first = next(left)
+    again = iter(loader)
+    assert next(again) == first
+    assert list(left) == []
+    loader.close()
+    assert readers() == []
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_batches_carry_their_epoch(workers: int) -> None:
+    """A pass belongs to the epoch that was set when its first batch was asked for, though its iterator is older."""
+    sampler = make_sampler()
+    loader = ResumableBatchLoader(Echo(), batch_sampler=sampler, num_workers=workers)
+    for epoch in (0, 3):
+        made_early = iter(loader)
+        sampler.set_epoch(epoch)
+        batches = list(made_early)
+        assert [batch["epoch"] for batch in batches] == [epoch] * 7
+        assert [batch["anchor"] for batch in batches] == [sampler.batch(i, epoch) for i in range(7)]
+
+
+@given(
+    workers=st.sampled_from(WORKERS),
+    ranks=st.integers(1, 3),
+    ranks_then=st.integers(1, 3),
+    consumed=st.integers(0, 7),
+    epoch=st.integers(0, 2),
+)
+def test_a_state_counts_what_was_consumed(workers: int, ranks: int, ranks_then: int, consumed: int, epoch: int) -> None:
+    """However far was read ahead, a new loader goes on with the next batch, also on another number of ranks."""
+
+    def loaders(count: int) -> Iterator[ResumableBatchLoader]:
+        for rank in range(count):
+            yield ResumableBatchLoader(Echo(), batch_sampler=make_sampler(count, rank), num_workers=workers)
+
+    whole = make_sampler()
+    states = []
+    for loader in loaders(ranks):
+        loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+        for _, batch in zip(range(consumed), loader, strict=False):
+            assert batch["epoch"] == epoch
+        states.append(loader.state_dict())
+        assert len(loader) == -(-7 // ranks)
+        loader.close()
+    assert all(state == states[0] for state in states)
+    behind = min(consumed, -(-7 // ranks)) * ranks
+    rest: list[list[list[int]]] = []
+    for loader in loaders(ranks_then):
+        loader.load_state_dict(states[0])
+        assert len(loader) == -(-7 // ranks_then)
+        rest.append([batch["anchor"] for batch in loader])
+        again = [batch["anchor"] for batch in loader]
+        mine = range(loader.batch_sampler.rank, len(loader) * ranks_then, ranks_then)  # type: ignore[union-attr]
+        assert again == [whole.batch(i, epoch) for i in mine], "only one epoch is resumed"
+    left = -(-max(0, 7 - behind) // ranks_then)
+    for rank, batches in enumerate(rest):
+        numbers = range(behind + rank, behind + rank + left * ranks_then, ranks_then)
+        assert batches == [whole.batch(i, epoch) for i in numbers]
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_batch_that_training_failed_on_is_not_consumed(workers: int) -> None:
+    """The state is that of the last batch trained on, though one more was handed out."""
+    trained = 0
+    loader = ResumableBatchLoader(Echo(), batch_sampler=make_sampler(), num_workers=workers, trained=lambda: trained)
+    batches = iter(loader)
+    for number in range(4):
+        next(batches)
+        assert loader.state_dict()["sampler"]["batches"] == number
+        trained += 1
+        assert loader.state_dict()["sampler"]["batches"] == number + 1
+    loader.close()
+
+
+def test_a_resumed_loader_says_how_many_batches_lie_behind() -> None:
+    """In its own count, that of the new number of ranks."""
+    told: list[int] = []
+    two = ResumableBatchLoader(Echo(), batch_sampler=make_sampler(2))
+    for _ in zip(range(3), two, strict=False):
+        pass
+    one = ResumableBatchLoader(Echo(), batch_sampler=make_sampler(1), on_resume=told.append)
+    one.load_state_dict(two.state_dict())
+    three = ResumableBatchLoader(Echo(), batch_sampler=make_sampler(3), on_resume=told.append)
+    three.load_state_dict(two.state_dict())
+    assert told == [6, 2]  # six of seven batches are behind: one is left, for the first of three ranks
+    two.close()
+
+
+def test_the_state_of_other_data_is_refused() -> None:
+    """A checkpoint of another table says so."""
+    state = ResumableBatchLoader(Echo(), batch_sampler=make_sampler()).state_dict()
+    other = ResumableBatchLoader(Echo(), batch_sampler=make_sampler(batches=5))
+    with pytest.raises(DynaclrError, match="state belongs to another table or other options"):
+        other.load_state_dict(state)
+
+
+# --- EvenBatches -------------------------------------------------------------------------------------------
+
+
+@given(total=st.integers(0, 60), batch_size=st.integers(1, 20), ranks=st.integers(1, 4))
+def test_every_element_is_in_one_batch_of_one_rank(total: int, batch_size: int, ranks: int) -> None:
+    """In order, in batches that differ by one at most; equal steps cost at most a repetition where ranks are idle."""
+    sequence = SequentialSampler(range(total))
+    fair = [list(EvenBatches(sequence, batch_size, False, ranks, r, equal_steps=False)) for r in range(ranks)]
+    assert [i for batches in fair for batch in batches for i in batch] == list(range(total))
+    sizes = {len(batch) for batches in fair for batch in batches}
+    assert max(sizes, default=0) <= batch_size
+    assert not sizes or max(sizes) - min(sizes) <= 1
+    equal = [EvenBatches(sequence, batch_size, False, ranks, r) for r in range(ranks)]
+    steps = -(-total // (batch_size * ranks))
+    assert [len(list(batches)) for batches in equal] == [len(batches) for batches in equal] == [steps] * ranks
+    assert all(batch for batches in equal for batch in batches)
+    assert {i for batches in equal for batch in batches for i in batch} == set(range(total))
+    if total >= steps * ranks:
+        assert [list(batches) for batches in equal] == fair
