@@ -119,7 +119,10 @@ class ExperimentRegistry:
                 place = entry[key].absolute()
                 entry[key] = str(place.relative_to(folder) if place.is_relative_to(folder) else place)
             entries.append(entry)
-        text = yaml.safe_dump({"experiments": entries}, sort_keys=False, allow_unicode=True)
+        content = {"experiments": entries}
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        if yaml.safe_load(text) != content:  # PyYAML leaves U+0085 unescaped, and reads it as a line break
+            text = yaml.safe_dump(content, sort_keys=False, allow_unicode=False)
         try:
             write_atomically(path, text)
         except OSError as error:
