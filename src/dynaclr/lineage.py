@@ -234,8 +234,6 @@ class Descent:
         Frame and track of each row, in the order of the table.
     forest
         The forest of the tracks.
-    num_frames
-        One more than the last frame, plus one frame that is always empty.
     """
 
     order: IntArray
@@ -244,7 +242,6 @@ class Descent:
     t: IntArray
     track: IntArray
     forest: Forest
-    num_frames: int
 
     @classmethod
     def of_rows(cls, fov: npt.ArrayLike, t: npt.ArrayLike, track: npt.ArrayLike, forest: Forest) -> Descent:
@@ -263,17 +260,17 @@ class Descent:
             If FOVs x frames x tracks do not fit into a 64-bit number.
         """
         fov, t, track = _int64(fov), _int64(t), _int64(track)
-        num_frames = int(t.max(initial=-1)) + 2
+        num_frames = int(t.max(initial=-1)) + 1
         num_fovs = int(fov.max(initial=-1)) + 1
         num_tracks = forest.preorder.size
         if num_fovs * num_frames * num_tracks > np.iinfo(np.int64).max:
             raise DynaclrError(
-                f"t needs to be a frame number, got up to {num_frames - 2}: {num_fovs} FOVs of so many frames with "
+                f"t needs to be a frame number, got up to {num_frames - 1}: {num_fovs} FOVs of so many frames with "
                 f"{num_tracks} tracks cannot be numbered in 64 bits"
             )
         row_key = (fov * num_frames + t) * num_tracks + forest.preorder[track]
         order = np.argsort(row_key)
-        return cls(order, row_key[order], row_key, t, track, forest, num_frames)
+        return cls(order, row_key[order], row_key, t, track, forest)
 
     def candidate_ranges(self, rows: npt.ArrayLike, taus: npt.ArrayLike) -> tuple[IntArray, IntArray]:
         """Find the observations on each row's line of descent, ``tau`` frames later.
@@ -292,13 +289,10 @@ class Descent:
             observation and those of the track's descendants. At tau 0 it is the row itself, alone.
         """
         rows, taus = _int64(rows), _int64(taus)
-        t = self.t[rows]
-        # Whatever lies beyond the movie is looked for in the frame that is always empty.
-        later = np.minimum(t + taus, self.num_frames - 1)
-        track = self.track[rows]
-        low = self.row_key[rows] + (later - t) * self.forest.preorder.size
+        # Beyond the movie this lands among the frames of the next FOV, where nobody has these preorder numbers.
+        low = self.row_key[rows] + taus * self.forest.preorder.size
         # A mother may live on beside her daughters: at tau 0 they are other cells of the same frame.
-        width = np.where(taus == 0, 1, self.forest.subtree_size[track])
+        width = np.where(taus == 0, 1, self.forest.subtree_size[self.track[rows]])
         return np.searchsorted(self.keys, low), np.searchsorted(self.keys, low + width)
 
     def has_candidate(self, tau_min: npt.ArrayLike, tau_max: npt.ArrayLike) -> npt.NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -174,12 +174,12 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 def anchor_table(tracks: pd.DataFrame, rows: IntArray) -> pd.DataFrame:
     """Return some rows of the table of observations, indexed from 0, with their positions as column ``row``."""
-    anchors = tracks.iloc[rows].reset_index(drop=True)
-    for name, column in anchors.items():
-        if isinstance(column.dtype, pd.CategoricalDtype):
-            anchors[name] = column.cat.remove_unused_categories()
-    anchors["row"] = rows
-    return anchors
+    columns: dict[Hashable, Any] = {}
+    for name, column in tracks.items():
+        values = column.array.take(rows)
+        is_label = isinstance(values, pd.Categorical) and name in _OUR_COLUMNS
+        columns[name] = categorical(values.codes, values.categories.to_numpy()) if is_label else values
+    return pd.DataFrame(columns | {"row": rows}, copy=False)
 
 
 def row_groups(labels: pd.Series[Any], all_labels: pd.Series[Any]) -> dict[str, IntArray]:

@@ -273,6 +273,8 @@ def _whole_numbers(frame: pd.DataFrame, name: str, report: _Reporter, missing: i
 
 
 def _finite_numbers(frame: pd.DataFrame, name: str, report: _Reporter) -> npt.NDArray[np.float64]:
+    if frame[name].dtype == np.float64 and np.isfinite(values := frame[name].to_numpy(np.float64)).all():
+        return values
     numbers = _numbers(frame, name, report, allow_missing=False)
     report.where(~np.isfinite(numbers), frame.index.to_numpy(), numbers, f"{name} needs to be a finite number")
     return numbers

@@ -442,6 +442,19 @@ def test_frames_in_memory_are_indexed_like_files() -> None:
     pd.testing.assert_frame_equal(on_disk.valid_anchors, in_memory.valid_anchors)
 
 
+def test_categories_of_other_columns_stay_as_they_are() -> None:
+    """A categorical column of a table in memory keeps its values, its missing ones and its categories."""
+    with written(TWO) as registry:
+        path = registry.get_experiment("exp_alpha").tracks_path / "A/1/0/tracks.csv"
+        table = pd.read_csv(path)
+        table["phase"] = pd.Categorical(["G1" if t % 2 else None for t in table["t"]], categories=["G2", "G1"])
+        keys = [(name, "A/1/0") for name in registry.names]
+        anchors = index_of(registry, frames=dict.fromkeys(keys, table)).valid_anchors
+    assert list(anchors["phase"].cat.categories) == ["G2", "G1"]
+    assert (anchors["phase"] == "G1").tolist() == (anchors["t"] % 2 == 1).tolist()
+    assert anchors["phase"].isna().tolist() == (anchors["t"] % 2 == 0).tolist()
+
+
 def test_global_track_ids_are_unique_or_refused() -> None:
     """Names that would give two tracks one global id are an error that names both FOVs."""
     alpha, beta = TWO.experiments
