@@ -1,0 +1,6 @@
+"""The promises, each as one function that takes plain data and raises `InvariantViolation`."""
+
+from dynaclr_strategies.invariants import sampler
+from dynaclr_strategies.invariants.base import INVARIANTS, Invariant, InvariantViolation
+
+__all__ = ["INVARIANTS", "Invariant", "InvariantViolation", "sampler"]

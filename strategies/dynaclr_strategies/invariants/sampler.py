@@ -1,0 +1,85 @@
+"""The laws of the sampling cascade, by number on its page.
+
+Every check is called as ``check(make_sampler, table, options)``, where ``make_sampler(table, options)`` returns an
+iterable of batches of one rank and one epoch. Laws about epochs, ranks, resuming or provenance use the methods
+``set_epoch``, ``batch``, ``state_dict`` and ``load_state_dict``, ``explain`` of what it returns; `Invariant.needs`
+names them.
+"""
+
+from dynaclr_strategies.invariants.sampler_composition import (
+    check_axes_compose,
+    check_condition_quota,
+    check_focal_concentration,
+    check_leak_exact,
+    check_lineage_exclusive,
+    check_no_needless_repeat,
+    check_single_experiment,
+    check_zero_weight_excluded,
+)
+from dynaclr_strategies.invariants.sampler_distribution import (
+    check_condition_unbiased,
+    check_experiment_share,
+    check_fair_pass,
+    check_plain_when_global,
+)
+from dynaclr_strategies.invariants.sampler_metamorphic import (
+    check_dtype,
+    check_extra_columns,
+    check_hpi_scale,
+    check_hpi_shift,
+    check_relabel,
+)
+from dynaclr_strategies.invariants.sampler_processes import (
+    check_elastic,
+    check_ranks_equal_length,
+    check_ranks_partition,
+)
+from dynaclr_strategies.invariants.sampler_provenance import check_explained
+from dynaclr_strategies.invariants.sampler_reproducibility import (
+    check_deterministic,
+    check_epochs_differ,
+    check_global_rng_untouched,
+    check_input_untouched,
+    check_random_access,
+    check_resume,
+    check_seeds_differ,
+)
+from dynaclr_strategies.invariants.sampler_shape import (
+    check_batch_size_exact,
+    check_indices_in_range,
+    check_len_matches_iteration,
+)
+
+__all__ = [
+    "check_axes_compose",
+    "check_batch_size_exact",
+    "check_condition_quota",
+    "check_condition_unbiased",
+    "check_deterministic",
+    "check_dtype",
+    "check_elastic",
+    "check_epochs_differ",
+    "check_experiment_share",
+    "check_explained",
+    "check_extra_columns",
+    "check_fair_pass",
+    "check_focal_concentration",
+    "check_global_rng_untouched",
+    "check_hpi_scale",
+    "check_hpi_shift",
+    "check_indices_in_range",
+    "check_input_untouched",
+    "check_leak_exact",
+    "check_len_matches_iteration",
+    "check_lineage_exclusive",
+    "check_no_needless_repeat",
+    "check_plain_when_global",
+    "check_random_access",
+    "check_ranks_equal_length",
+    "check_ranks_partition",
+    "check_relabel",
+    "check_resume",
+    "check_seeds_differ",
+    "check_single_experiment",
+    "check_zero_weight_excluded",
+]

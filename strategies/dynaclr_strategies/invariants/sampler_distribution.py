@@ -1,0 +1,183 @@
+"""Laws 7, 9, 13 and 14: what holds over many batches.
+
+Shares and passes are exact counts. The two statistical laws compare counts with their exact expectation by the
+Chernoff-Hoeffding bound ``P <= exp(-n * KL(k / n, p))``, which holds for independent draws, for draws without
+replacement and for fair passes alike (Hoeffding, *Probability inequalities for sums of bounded random variables*,
+1963). One comparison may fail by chance with a probability below `FALSE_ALARM`; a run of a hundred thousand
+comparisons, more than the whole suite makes, stays below one in a billion.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+import pandas as pd
+
+from dynaclr_strategies.invariants.base import InvariantViolation, invariant
+from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, alone, at_epoch, global_batches
+from dynaclr_strategies.oracles.sampler import CascadeOracle, floor_and_ceiling
+from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
+
+__all__ = [
+    "FALSE_ALARM",
+    "check_condition_unbiased",
+    "check_experiment_share",
+    "check_fair_pass",
+    "check_plain_when_global",
+]
+
+FALSE_ALARM = 1e-14 / 2
+DRAWN_BATCHES = 300
+
+
+def _is_improbable(successes: int, trials: int, probability: Fraction) -> bool:
+    """Tell whether so many successes, or so few, are less likely than `FALSE_ALARM`."""
+    if probability in {0, 1} or trials == 0:
+        return successes != trials * probability
+    share, p = successes / trials, float(probability)
+    divergence = 0.0
+    if share > 0:
+        divergence += share * math.log(share / p)
+    if share < 1:
+        divergence += (1 - share) * math.log((1 - share) / (1 - p))
+    return -trials * divergence < math.log(FALSE_ALARM)
+
+
+def _epochs(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> Iterator[list[Batch]]:
+    sampler = make_sampler(table, alone(options))
+    for epoch in range(3 if hasattr(sampler, "set_epoch") else 1):
+        yield [Batch(list(b), number, epoch, sampler) for number, b in enumerate(at_epoch(sampler, epoch))]
+
+
+# --- experiments ------------------------------------------------------------------------------------------------------
+
+
+@invariant(
+    "experiment-share",
+    subject="sampler",
+    number=7,
+    when="experiment_aware",
+    applies=lambda o: o.options.experiment_aware,
+)
+def check_experiment_share(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """In every epoch each experiment owns the floor or the ceiling of its exact share of the batches."""
+    oracle = CascadeOracle(table, options)
+    for batches in _epochs(make_sampler, table, options):
+        owners = [batch.owner(oracle) for batch in batches]
+        for group in oracle.groups:
+            fewest, most = floor_and_ceiling(oracle.share(group))
+            certain = sum(owner == [group] for owner in owners)
+            possible = sum(group in owner for owner in owners)
+            if certain > most or possible < fewest or len(batches) != oracle.num_batches:
+                raise InvariantViolation(
+                    f"epoch {batches[0].epoch if batches else 0}",
+                    f"{certain} of {len(batches)} batches belong to {group!r}",
+                    f"{fewest} to {most} of {oracle.num_batches} ({oracle.share(group)})",
+                    "experiment-share",
+                )
+
+
+# --- conditions -------------------------------------------------------------------------------------------------------
+
+
+@invariant(
+    "condition-unbiased",
+    subject="sampler",
+    number=9,
+    when="condition_balanced",
+    applies=lambda o: o.options.condition_balanced,
+)
+def check_condition_unbiased(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """Over batches the mean quota of each condition is exactly its share of the primary anchors."""
+    oracle = CascadeOracle(table, options)
+    owned: Counter[Label | None] = Counter()
+    drawn: Counter[tuple[Label | None, Label | None]] = Counter()
+    for batch in global_batches(make_sampler, table, options, DRAWN_BATCHES):
+        owners = batch.owner(oracle)
+        if len(owners) != 1:
+            continue
+        owned[owners[0]] += 1
+        primary, _ = oracle.split(batch.anchors, owners[0])
+        drawn.update((owners[0], oracle.condition(anchor)) for anchor in primary)
+    for group, batches in owned.items():
+        for condition, quota in oracle.quotas(group).items():
+            whole = math.floor(quota)
+            # A quota is its floor plus a coin that falls with the probability of the rest.
+            if _is_improbable(drawn[group, condition] - whole * batches, batches, quota - whole):
+                raise InvariantViolation(
+                    f"{batches} batches of experiment {group!r}",
+                    f"{drawn[group, condition] / batches:.4f} anchors of condition {condition!r} in the mean",
+                    f"{float(quota):.4f}",
+                    "condition-unbiased",
+                )
+
+
+# --- passes -----------------------------------------------------------------------------------------------------------
+
+
+@invariant(
+    "fair-pass",
+    subject="sampler",
+    number=13,
+    when="no temporal_enrichment and no exclusive_by",
+    applies=lambda o: not o.options.temporal_enrichment and not o.options.exclusive_by,
+)
+def check_fair_pass(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """No anchor of a stratum is drawn as primary k + 2 times in an epoch before each has been drawn k + 1 times."""
+    oracle = CascadeOracle(table, options)
+    for batches in _epochs(make_sampler, table, options):
+        counts = {anchor: 0 for pool in oracle.pools.values() for anchor in pool}
+        for batch in batches:
+            owners = batch.owner(oracle)
+            if len(owners) != 1:
+                break  # without provenance nobody knows which of two experiments was the primary one
+            for anchor in oracle.split(batch.anchors, owners[0])[0]:
+                counts[anchor] += 1
+            for condition, stratum in oracle.strata[owners[0]].items():
+                least, most = min(stratum, key=counts.__getitem__), max(stratum, key=counts.__getitem__)
+                if counts[most] - counts[least] > 1:
+                    raise InvariantViolation(
+                        f"{batch}, stratum {owners[0]!r}, {condition!r}",
+                        f"anchor {most} was drawn {counts[most]} times and anchor {least} {counts[least]} times",
+                        "numbers that differ by at most one",
+                        "fair-pass",
+                    )
+
+
+@invariant(
+    "plain-when-global",
+    subject="sampler",
+    number=14,
+    when="no exclusive_by",
+    applies=lambda o: not o.options.exclusive_by and "hours_post_infection" in o.options.columns(),
+)
+def check_plain_when_global(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """With ``temporal_global_fraction=1`` strata are drawn from uniformly in anchors and times, as if not enriched."""
+    everywhere = replace(options, temporal_enrichment=True, temporal_global_fraction=1.0)
+    oracle = CascadeOracle(table, everywhere)
+    for enriched in (everywhere, replace(options, temporal_enrichment=False)):
+        drawn: Counter[int] = Counter()
+        for batch in global_batches(make_sampler, table, enriched, DRAWN_BATCHES):
+            owners = batch.owner(oracle)
+            if len(owners) == 1:
+                drawn.update(oracle.split(batch.anchors, owners[0])[0])
+        for group in oracle.groups:
+            for condition, stratum in oracle.strata[group].items():
+                where = f"{sum(drawn[a] for a in stratum)} draws of stratum {group!r}, {condition!r}"
+                _check_uniform(where, stratum, drawn, oracle)
+
+
+def _check_uniform(where: str, stratum: list[int], drawn: Counter[int], oracle: CascadeOracle) -> None:
+    total = sum(drawn[anchor] for anchor in stratum)
+    sets = [(f"of anchor {anchor}", [anchor]) for anchor in stratum]
+    for limit in {oracle.hpi(anchor) for anchor in stratum}:
+        early = [anchor for anchor in stratum if oracle.hpi(anchor) <= limit]
+        sets += [(f"at or before {limit} h", early)]
+    for name, members in sets:
+        seen, share = sum(drawn[anchor] for anchor in members), Fraction(len(members), len(stratum))
+        if _is_improbable(seen, total, share):
+            raise InvariantViolation(where, f"{seen} {name}", f"about {float(total * share):.1f}", "plain-when-global")

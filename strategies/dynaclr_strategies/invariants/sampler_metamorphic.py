@@ -1,0 +1,113 @@
+# ruff: noqa: D401 - the docstring of a check states a law, it does not command
+"""Laws 25 to 29: changes of the input that change nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import pandas as pd
+
+from dynaclr_strategies.invariants.base import invariant
+from dynaclr_strategies.invariants.sampler_runs import MakeSampler, compare, transcript
+from dynaclr_strategies.sampler_descriptions import LABEL_DTYPES, Label, SamplerOptions, as_label_dtype
+
+__all__ = ["check_dtype", "check_extra_columns", "check_hpi_scale", "check_hpi_shift", "check_relabel"]
+
+HPI = "hours_post_infection"
+
+
+def _is_text(column: pd.Series[Any]) -> bool:
+    return all(isinstance(value, str) for value in column)
+
+
+@invariant("relabel", subject="sampler", number=25)
+def check_relabel(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """Renaming experiments and conditions in the same order changes no batch."""
+    columns = [*options.group_by, *options.stratify_by]
+    renaming = {
+        column: {name: f"renamed {place:06d}" for place, name in enumerate(sorted(set(table[column])))}
+        for column in columns
+        if column in table and _is_text(table[column])
+    }
+    renamed = table.copy()
+    for column, names in renaming.items():
+        renamed[column] = [names[name] for name in table[column]]
+
+    def rename(pairs: tuple[tuple[Label, float], ...] | None, by: tuple[str, ...]) -> Any:
+        return None if pairs is None else tuple((_renamed(label, by, renaming), value) for label, value in pairs)
+
+    new_options = replace(
+        options,
+        experiment_weights=rename(options.experiment_weights, options.group_by),
+        condition_ratio=rename(options.condition_ratio, options.stratify_by),
+    )
+    seen = transcript(make_sampler, renamed, new_options)
+    compare(seen, transcript(make_sampler, table, options), "relabel", "after renaming the labels")
+
+
+def _renamed(label: Label, by: tuple[str, ...], renaming: dict[str, dict[Any, str]]) -> Label:
+    parts = label if isinstance(label, tuple) else (label,)
+    new = tuple(renaming.get(column, {}).get(part, part) for column, part in zip(by, parts, strict=True))
+    return new if isinstance(label, tuple) else new[0]
+
+
+@invariant(
+    "hpi-shift",
+    subject="sampler",
+    number=26,
+    when="temporal_enrichment",
+    applies=lambda o: o.options.temporal_enrichment,
+)
+def check_hpi_shift(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """Adding the same number of hours to every HPI changes no batch.
+
+    Tried with those shifts that floating point can add to every value of the table without rounding.
+    """
+    values = [float(value) for value in table[HPI]]
+    for shift in (0.5, 8.0, -64.0, 1024.0):
+        if any(Fraction(value) + Fraction(shift) != Fraction(value + shift) for value in values):
+            continue
+        shifted = table.assign(**{HPI: [value + shift for value in values]})
+        seen = transcript(make_sampler, shifted, options)
+        compare(seen, transcript(make_sampler, table, options), "hpi-shift", f"after a shift by {shift} h")
+
+
+@invariant(
+    "hpi-scale",
+    subject="sampler",
+    number=27,
+    when="temporal_enrichment",
+    applies=lambda o: o.options.temporal_enrichment,
+)
+def check_hpi_scale(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """Multiplying every HPI and the window by the same number changes no batch."""
+    for factor in (0.25, 16.0):  # powers of two, which floating point multiplies by without rounding
+        scaled = table.assign(**{HPI: [float(value) * factor for value in table[HPI]]})
+        new_options = replace(options, temporal_window_hours=options.temporal_window_hours * factor)
+        seen = transcript(make_sampler, scaled, new_options)
+        compare(seen, transcript(make_sampler, table, options), "hpi-scale", f"after scaling by {factor}")
+
+
+@invariant("dtype", subject="sampler", number=28)
+def check_dtype(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """Object, string, Arrow and categorical columns, unused categories or not, give the same batches."""
+    expected = transcript(make_sampler, table, options)
+    columns = [column for column in options.columns() if _is_text(table[column])]
+    for dtype in LABEL_DTYPES:
+        converted = table.assign(**{column: as_label_dtype(table[column], dtype) for column in columns})
+        compare(transcript(make_sampler, converted, options), expected, "dtype", f"with {dtype} columns")
+
+
+@invariant("extra-columns", subject="sampler", number=29)
+def check_extra_columns(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """Columns that no enabled axis names, another index and another order of columns change no batch."""
+    expected = transcript(make_sampler, table, options)
+    needed = options.columns()
+    fewer = table[needed] if needed else table.iloc[:, :1].rename(columns=lambda _: "other")
+    compare(transcript(make_sampler, fewer, options), expected, "extra-columns", "without the columns nobody needs")
+    more = table[table.columns[::-1]].assign(nothing=None, batch=0)
+    compare(transcript(make_sampler, more, options), expected, "extra-columns", "with more columns")
+    reindexed = table.set_index(pd.Index(range(len(table), 0, -1)))
+    compare(transcript(make_sampler, reindexed, options), expected, "extra-columns", "with another index")

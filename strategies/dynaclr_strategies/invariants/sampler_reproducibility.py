@@ -1,0 +1,266 @@
+# ruff: noqa: D401 - the docstring of a check states a law, it does not command
+"""Laws 15 to 21: the same again, on demand, and nothing else touched."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dynaclr_strategies.invariants.base import InvariantViolation, invariant
+from dynaclr_strategies.invariants.sampler_processes import interleave
+from dynaclr_strategies.invariants.sampler_runs import (
+    MakeSampler,
+    alone,
+    at_epoch,
+    compare,
+    epoch_of,
+    on_ranks,
+    transcript,
+)
+from dynaclr_strategies.sampler_descriptions import SamplerOptions
+
+__all__ = [
+    "check_deterministic",
+    "check_epochs_differ",
+    "check_global_rng_untouched",
+    "check_input_untouched",
+    "check_random_access",
+    "check_resume",
+    "check_seeds_differ",
+]
+
+TRIES = 64
+"""Where at most every second epoch is like the one before, all of so many are alike with a probability of 2**-63."""
+
+
+@invariant("deterministic", subject="sampler", number=15)
+def check_deterministic(
+    make_sampler: MakeSampler,
+    table: pd.DataFrame,
+    options: SamplerOptions,
+    *,
+    elsewhere: Callable[[pd.DataFrame, SamplerOptions], list[list[int]]] | None = None,
+) -> None:
+    """The same arguments give the same batches, in another process and under another ``PYTHONHASHSEED`` too.
+
+    ``elsewhere`` returns the batches of the first two epochs from such a process; without it the law is checked
+    within this one.
+    """
+    expected = transcript(make_sampler, table, options)
+    compare(transcript(make_sampler, table.copy(), options), expected, "deterministic", "of a second sampler")
+    if elsewhere is not None:
+        compare(elsewhere(table, options), expected, "deterministic", "in another process")
+
+
+def _some_differ(pairs: Iterable[tuple[Any, Any]]) -> bool:
+    return any(left != right for left, right in pairs)
+
+
+@invariant(
+    "epochs-differ",
+    subject="sampler",
+    number=16,
+    needs=("set_epoch",),
+    when="more than one epoch is possible",
+    applies=lambda o: o.must_vary(),
+)
+def check_epochs_differ(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """Different epochs hold different batches."""
+    sampler = make_sampler(table, alone(options))
+    first = epoch_of(sampler, 0)
+    if not _some_differ((first, epoch_of(sampler, epoch)) for epoch in range(1, TRIES)):
+        raise InvariantViolation(f"epochs 0 to {TRIES - 1}", "all the same batches", "different ones", "epochs-differ")
+
+
+@invariant(
+    "seeds-differ",
+    subject="sampler",
+    number=17,
+    when="more than one epoch is possible",
+    applies=lambda o: o.must_vary(),
+)
+def check_seeds_differ(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """Different seeds give different batches, and the next seed is not the next epoch."""
+    alike = alone(options)
+    seeds = [options.seed + step for step in range(TRIES)]
+
+    def run(seed: int, epoch: int) -> list[list[int]]:
+        return epoch_of(make_sampler(table, replace(alike, seed=seed)), epoch)
+
+    first = run(seeds[0], 0)
+    if not _some_differ((first, run(seed, 0)) for seed in seeds[1:]):
+        raise InvariantViolation(
+            f"seeds {seeds[0]} to {seeds[-1]}", "all the same batches", "different ones", "seeds-differ"
+        )
+    if hasattr(make_sampler(table, alike), "set_epoch") and not _some_differ(
+        (run(seed, 1), run(seed + 1, 0)) for seed in seeds
+    ):
+        where = f"seeds {seeds[0]} to {seeds[-1]} in epoch 1"
+        raise InvariantViolation(where, "the batches of the next seed in epoch 0", "other batches", "seeds-differ")
+
+
+@invariant("random-access", subject="sampler", number=18, needs=("set_epoch", "batch"))
+def check_random_access(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """``batch(i, epoch=e)``, asked in any order, is the i-th batch of epoch e and leaves the current epoch alone."""
+    sampler = make_sampler(table, alone(options))
+    epochs = {epoch: epoch_of(sampler, epoch) for epoch in (0, 3)}
+    fresh = at_epoch(make_sampler(table, options), 1)
+    current = epoch_of(fresh, 1)
+    for epoch, expected in epochs.items():
+        last_first = range(len(expected) - 1, -1, -1)
+        seen = {number: list(fresh.batch(number, epoch=epoch)) for number in last_first}
+        compare([seen[number] for number in range(len(expected))], expected, "random-access", f"of epoch {epoch}")
+    compare([list(batch) for batch in fresh], current, "random-access", "of epoch 1 after looking at others")
+
+
+# --- resume -----------------------------------------------------------------------------------------------------------
+
+
+def _after(sampler: Any, consumed: int) -> dict[str, Any]:
+    """Return the sampler's state after it has yielded so many batches."""
+    batches = iter(sampler)
+    for _ in range(consumed):
+        next(batches)
+    state: dict[str, Any] = sampler.state_dict()
+    return state
+
+
+@invariant("resume", subject="sampler", number=19, needs=("set_epoch", "state_dict", "load_state_dict", "ranks"))
+def check_resume(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """A state taken after any number of batches goes on with those left, on any ranks, with this table only."""
+    epoch = 2
+    batches = len(epoch_of(make_sampler(table, alone(options)), epoch))
+    # So many ranks continue the sequence by two batches at least, as far as any of the ranks below goes beyond it.
+    many = next(ranks for ranks in range(3, batches + 3) if -batches % ranks >= 2)
+    whole = interleave([epoch_of(sampler, epoch) for sampler in on_ranks(make_sampler, table, options, many)])
+    for before in (1, 2):
+        per_rank = -(-batches // before)
+        for consumed in sorted({0, 1, per_rank // 2, per_rank}):
+            state = _after(on_ranks(make_sampler, table, options, before, epoch)[0], consumed)
+            for after in (1, 2, 3):
+                _check_rest(make_sampler, table, options, state, whole, (before, consumed, after, batches))
+    _check_refusal(make_sampler, table, options, _after(make_sampler(table, options), 0))
+
+
+def _check_rest(
+    make_sampler: MakeSampler,
+    table: pd.DataFrame,
+    options: SamplerOptions,
+    state: dict[str, Any],
+    whole: list[list[int]],
+    case: tuple[int, int, int, int],
+) -> None:
+    before, consumed, after, batches = case
+    where = f"resumed on {after} ranks after {consumed} batches on each of {before}"
+    resumed = on_ranks(make_sampler, table, options, after)
+    for sampler in resumed:
+        sampler.load_state_dict(state)
+    seen = interleave([[list(batch) for batch in sampler] for sampler in resumed])
+    start = consumed * before
+    left = -(-max(batches - start, 0) // after) * after
+    compare(seen, whole[start : start + left], "resume", where)
+    again = interleave([[list(batch) for batch in sampler] for sampler in resumed])
+    compare(again, whole[: -(-batches // after) * after], "resume", f"in the iteration after the one {where}")
+
+
+def _check_refusal(
+    make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, state: dict[str, Any]
+) -> None:
+    longer = pd.concat([table, table.iloc[-1:]])
+    others = {
+        "another table": (make_sampler(longer, options), ""),
+        "another seed": (make_sampler(table, replace(options, seed=options.seed + 1)), "seed"),
+        "another batch size": (
+            make_sampler(table, replace(options, batch_size=options.batch_size + 1, drop_last=False)),
+            "batch_size",
+        ),
+    }
+    for name, (sampler, word) in others.items():
+        try:
+            sampler.load_state_dict(state)
+        except ValueError as refusal:
+            if word in str(refusal) and str(refusal):
+                continue
+            raise InvariantViolation(
+                f"state of {name}", f"refused with {refusal}", f"{word} named", "resume"
+            ) from refusal
+        raise InvariantViolation(f"state of {name}", "accepted", "a ValueError that says what differs", "resume")
+
+
+# --- surroundings -----------------------------------------------------------------------------------------------------
+
+
+def _global_generators() -> list[tuple[str, Callable[[], Any], Callable[[Any], None], Callable[[int], Any]]]:
+    """Return name, reader, writer and seeder of each global generator."""
+    generators: list[tuple[str, Callable[[], Any], Callable[[Any], None], Callable[[int], Any]]] = [
+        ("random", random.getstate, random.setstate, random.seed),
+        ("numpy.random", _numpy_state, np.random.set_state, np.random.seed),
+    ]
+    try:
+        import torch
+    except ImportError:
+        return generators
+    return [*generators, ("torch", lambda: torch.get_rng_state().clone(), torch.set_rng_state, torch.manual_seed)]
+
+
+def _numpy_state() -> Any:
+    return np.random.get_state(legacy=True)  # noqa: NPY002 - the law is about the global generator
+
+
+@invariant("global-rng-untouched", subject="sampler", number=20)
+def check_global_rng_untouched(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """Python's, NumPy's and torch's global generators are neither read nor moved."""
+    generators = _global_generators()
+    kept = [(restore, read()) for _, read, restore, _ in generators]
+    transcripts = []
+    try:
+        for seed in (1, 2):
+            for _, _, _, reseed in generators:
+                reseed(seed)
+            states = [(name, repr(_plain(read()))) for name, read, _, _ in generators]
+            transcripts.append(transcript(make_sampler, table, options))
+            for (name, before), (_, read, _, _) in zip(states, generators, strict=True):
+                if repr(_plain(read())) != before:
+                    raise InvariantViolation(
+                        f"generator {name}", "moved by sampling", "left as it was", "global-rng-untouched"
+                    )
+    finally:
+        for restore, state in kept:
+            restore(state)
+    compare(transcripts[1], transcripts[0], "global-rng-untouched", "under another global seed")
+
+
+def _plain(state: Any) -> Any:
+    """Return a generator's state as something whose text is the whole of it."""
+    if hasattr(state, "tolist"):
+        return state.tolist()
+    return [_plain(part) for part in state] if isinstance(state, tuple) else state
+
+
+@invariant("input-untouched", subject="sampler", number=21)
+def check_input_untouched(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """The caller's table is not changed, and changing it later changes no batch."""
+    expected = transcript(make_sampler, table.copy(), options)
+    mine = table.copy()
+    sampler = make_sampler(mine, options)
+    list(sampler)
+    try:
+        pd.testing.assert_frame_equal(mine, table, check_exact=True)
+    except AssertionError as difference:
+        reason = str(difference).replace("\n", " ")
+        raise InvariantViolation(
+            "the caller's table", f"changed ({reason})", "left as it was", "input-untouched"
+        ) from None
+    for column in mine.columns:
+        mine[column] = mine[column].to_numpy()[::-1].copy()
+    mine.drop(mine.index, inplace=True)  # noqa: PD002 - the very thing that must not reach the sampler
+
+    def spoilt(_: pd.DataFrame, __: SamplerOptions) -> Any:
+        return sampler
+
+    compare(transcript(spoilt, table, options), expected, "input-untouched", "after the caller changed the table")

@@ -1,0 +1,129 @@
+"""Running a sampler and naming what was seen: shared by the laws of the sampler."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from dynaclr_strategies.invariants.base import InvariantViolation
+from dynaclr_strategies.oracles.sampler import CascadeOracle
+from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
+
+__all__ = [
+    "Batch",
+    "MakeSampler",
+    "alone",
+    "at_epoch",
+    "compare",
+    "epoch_of",
+    "global_batches",
+    "observed",
+    "on_ranks",
+    "transcript",
+]
+
+MakeSampler = Callable[[pd.DataFrame, SamplerOptions], Any]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch as it came out of an iteration.
+
+    Attributes
+    ----------
+    anchors
+        What the sampler yielded.
+    number, epoch
+        Which global batch of which epoch it is.
+    sampler
+        Where it came from.
+    """
+
+    anchors: list[Any]
+    number: int
+    epoch: int
+    sampler: Any
+
+    def __str__(self) -> str:
+        return f"batch {self.number} of epoch {self.epoch}"
+
+    def provenance(self) -> pd.DataFrame | None:
+        """Return the sampler's own account of the batch; None if it gives none."""
+        if not hasattr(self.sampler, "explain"):
+            return None
+        account: pd.DataFrame = self.sampler.explain(self.number, epoch=self.epoch)
+        return account
+
+    def owner(self, oracle: CascadeOracle) -> list[Label | None]:
+        """Return the experiments that the batch may belong to: one, if the composition or the sampler tells."""
+        possible = oracle.batch_groups(self.anchors)
+        if len(possible) < 2 or (account := self.provenance()) is None:
+            return possible
+        primary = account.loc[account["source"] == "primary", "anchor"]
+        return [oracle.group(int(primary.iloc[0]))]
+
+
+def at_epoch(sampler: Any, epoch: int) -> Any:
+    """Return the sampler after ``set_epoch``, or as it is for one that knows no epochs."""
+    if hasattr(sampler, "set_epoch"):
+        sampler.set_epoch(epoch)
+    return sampler
+
+
+def observed(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> Iterator[Batch]:
+    """Yield the batches of this rank in the first two epochs."""
+    sampler = make_sampler(table, options)
+    step, first = options.num_replicas or 1, options.rank or 0
+    for epoch in range(2 if hasattr(sampler, "set_epoch") else 1):
+        for place, batch in enumerate(at_epoch(sampler, epoch)):
+            yield Batch(list(batch), first + place * step, epoch, sampler)
+
+
+def alone(options: SamplerOptions) -> SamplerOptions:
+    """Return the options of a single process."""
+    return options if options.num_replicas is None else dataclasses.replace(options, num_replicas=1, rank=0)
+
+
+def on_ranks(
+    make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, replicas: int, epoch: int = 0
+) -> list[Any]:
+    """Return one sampler per rank."""
+    per_rank = [dataclasses.replace(options, num_replicas=replicas, rank=rank) for rank in range(replicas)]
+    return [at_epoch(make_sampler(table, each), epoch) for each in per_rank]
+
+
+def epoch_of(sampler: Any, epoch: int) -> list[list[int]]:
+    """Return the batches of one epoch."""
+    return [list(batch) for batch in at_epoch(sampler, epoch)]
+
+
+def transcript(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> list[list[int]]:
+    """Return the batches of the first two epochs behind each other."""
+    return [batch.anchors for batch in observed(make_sampler, table, options)]
+
+
+def global_batches(
+    make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, wanted: int
+) -> Iterator[Batch]:
+    """Yield whole epochs of a single process until there are so many batches."""
+    sampler = make_sampler(table, alone(options))
+    produced = 0
+    for epoch in range(wanted):
+        for number, batch in enumerate(at_epoch(sampler, epoch)):
+            yield Batch(list(batch), number, epoch, sampler)
+            produced += 1
+        if produced >= wanted or not hasattr(sampler, "set_epoch"):
+            return
+
+
+def compare(seen: list[list[int]], expected: list[list[int]], law: str, what: str) -> None:
+    """Raise at the first batch in which two sequences differ."""
+    for number, (left, right) in enumerate(zip(seen, expected, strict=False)):
+        if left != right:
+            raise InvariantViolation(f"batch {number} {what}", f"anchors={left}", f"{right}", law)
+    if len(seen) != len(expected):
+        raise InvariantViolation(f"sequence {what}", f"{len(seen)} batches", f"{len(expected)}", law)

@@ -1,0 +1,166 @@
+"""Sampler options that are valid for a table, and the two together."""
+
+from __future__ import annotations
+
+from hypothesis import event
+from hypothesis import strategies as st
+
+from dynaclr_strategies.sampler_descriptions import (
+    Label,
+    SamplerCase,
+    SamplerOptions,
+    StratumDescription,
+    TableDescription,
+)
+from dynaclr_strategies.tables import anchor_tables
+
+__all__ = ["PLAIN_TABLE", "sampler_cases", "sampler_options"]
+
+PLAIN_TABLE = TableDescription(
+    strata=tuple(
+        StratumDescription(experiment=experiment, condition=condition, hpi=(0.0, 0.5, 1.0, 4.0), cells=cells)
+        for experiment, cells in (("a", 3), ("b", 1))
+        for condition in ("c", "d")
+    )
+)
+"""Two experiments of different size with two conditions each: what options are for if no table is given."""
+
+# Written so that binary floating point gets some wrong: 0.29 * 100 is 28.999999999999996.
+FRACTIONS = (0.0, 0.3, 0.5, 0.29, 0.1, 0.7, 0.9, 0.99)
+PARTS = (1.0, 2.0, 0.1, 0.3, 3.5, 1e-3)
+WINDOWS = (2.0, 0.0, 0.5, 1.0, 0.25, 100.0)
+
+TRUE_FIRST = st.sampled_from((True, False))
+FALSE_FIRST = st.sampled_from((False, True))
+NOBODY_FIRST: st.SearchStrategy[str | None] = st.sampled_from((None, "lineage_id"))
+
+Pairs = tuple[tuple[Label, float], ...]
+
+
+@st.composite
+def _pairs(draw: st.DrawFn, names: list[Label]) -> Pairs:
+    """Draw a number for each name, at least one of them above 0; shrinks towards 1 for all."""
+    parts = draw(st.lists(st.sampled_from((*PARTS, 0.0)), min_size=len(names), max_size=len(names)), label="parts")
+    if not any(parts):
+        parts[0] = 1.0
+    return tuple(zip(names, parts, strict=True))
+
+
+def _repair_ratio(ratio: Pairs, table: TableDescription, group_by: tuple[str, ...], by: tuple[str, ...]) -> Pairs:
+    """Give every experiment a condition to draw from: the first of its own gets 1 where all of them have 0."""
+    fixed = dict(ratio)
+    for group in table.labels_of(group_by):
+        mine = [s for s in table.strata if _label(s, group_by) == group]
+        conditions = sorted({_label(stratum, by) for stratum in mine})
+        if not any(fixed[condition] for condition in conditions):
+            fixed[conditions[0]] = 1.0
+    return tuple(fixed.items())
+
+
+def _label(stratum: StratumDescription, columns: tuple[str, ...]) -> Label:
+    values = tuple(getattr(stratum, column) for column in columns)
+    label: Label = values[0] if len(values) == 1 else values
+    return label
+
+
+def _batch_sizes(size: int, *, drop_last: bool) -> st.SearchStrategy[int]:
+    # The boundaries on purpose: a batch of one, a batch that is the table, a batch that is more than the table.
+    most = size if drop_last else size + 7
+    return st.integers(1, min(most, 24)) | st.sampled_from(sorted({1, size, most}))
+
+
+@st.composite
+def sampler_options(
+    draw: st.DrawFn,
+    *,
+    table: TableDescription = PLAIN_TABLE,
+    experiment_aware: st.SearchStrategy[bool] = TRUE_FIRST,
+    condition_balanced: st.SearchStrategy[bool] = TRUE_FIRST,
+    temporal_enrichment: st.SearchStrategy[bool] = FALSE_FIRST,
+    exclusive_by: st.SearchStrategy[str | None] = NOBODY_FIRST,
+) -> SamplerOptions:
+    """Strategy for the parameters of ``FlexibleBatchSampler``, valid for one table.
+
+    Generates every axis on and off and in all combinations, boundaries included: a batch of one or of the whole
+    table, a leak next to 1, a window of 0, a global fraction of 0 and 1, weights and ratios of 0, several grouping
+    columns, exclusivity, several ranks. Promises that the sampler accepts them for ``table``. Shrinks towards a batch
+    of one anchor with experiments and conditions balanced and everything else off.
+
+    Parameters
+    ----------
+    table
+        The table that weights, ratios and batch sizes are for.
+    experiment_aware, condition_balanced, temporal_enrichment, exclusive_by
+        What switches the axes, for a caller who wants some of them always on or off.
+    """
+    drop_last = draw(TRUE_FIRST, label="drop_last")
+    aware = draw(experiment_aware, label="experiment_aware")
+    balanced = draw(condition_balanced, label="condition_balanced")
+    enriched = draw(temporal_enrichment, label="temporal_enrichment")
+    group_by = draw(st.sampled_from((("experiment",), ("experiment", "organelle"))), label="group_by")
+    stratify_by = draw(st.sampled_from((("condition",), ("condition", "moi"), ("moi",))), label="stratify_by")
+    weights = ratio = None
+    if aware:
+        weights = draw(st.none() | _pairs(table.labels_of(group_by)), label="experiment_weights")
+    if balanced:
+        ratio = draw(st.none() | _pairs(table.labels_of(stratify_by)), label="condition_ratio")
+    if ratio is not None:
+        ratio = _repair_ratio(ratio, table, group_by if aware else (), stratify_by)
+    replicas = draw(st.none() | st.integers(1, 4), label="num_replicas")
+    for name, on in {
+        "leaving out an experiment": weights and any(w == 0 for _, w in weights),
+        "ranks": replicas,
+    }.items():
+        if on:
+            event(f"sampler_options: {name}")
+    return SamplerOptions(
+        batch_size=draw(_batch_sizes(table.size, drop_last=drop_last), label="batch_size"),
+        experiment_aware=aware,
+        leaky=draw(st.sampled_from(FRACTIONS), label="leaky") if aware else 0.0,
+        experiment_weights=weights,
+        condition_balanced=balanced,
+        condition_ratio=ratio,
+        temporal_enrichment=enriched,
+        temporal_window_hours=draw(st.sampled_from(WINDOWS), label="window") if enriched else 2.0,
+        temporal_global_fraction=draw(st.sampled_from((*FRACTIONS, 1.0)), label="global fraction") if enriched else 0.3,
+        group_by=group_by,
+        stratify_by=stratify_by,
+        exclusive_by=draw(exclusive_by, label="exclusive_by"),
+        num_replicas=replicas,
+        rank=None if replicas is None else draw(st.integers(0, replicas - 1), label="rank"),
+        seed=draw(st.integers(0, 2**32 - 1), label="seed"),
+        drop_last=drop_last,
+    )
+
+
+@st.composite
+def sampler_cases(
+    draw: st.DrawFn,
+    *,
+    tables: st.SearchStrategy[TableDescription] | None = None,
+    experiment_aware: st.SearchStrategy[bool] = TRUE_FIRST,
+    condition_balanced: st.SearchStrategy[bool] = TRUE_FIRST,
+    temporal_enrichment: st.SearchStrategy[bool] = FALSE_FIRST,
+    exclusive_by: st.SearchStrategy[str | None] = NOBODY_FIRST,
+) -> SamplerCase:
+    """Strategy for a table together with options that are valid for it.
+
+    Generates what `anchor_tables` and `sampler_options` do, promises that the sampler accepts the pair, and shrinks
+    towards a table of one anchor and a batch of one.
+
+    Parameters
+    ----------
+    tables
+        Where the table comes from; by default `anchor_tables`.
+    experiment_aware, condition_balanced, temporal_enrichment, exclusive_by
+        As in `sampler_options`.
+    """
+    table = draw(anchor_tables() if tables is None else tables, label="table")
+    options = sampler_options(
+        table=table,
+        experiment_aware=experiment_aware,
+        condition_balanced=condition_balanced,
+        temporal_enrichment=temporal_enrichment,
+        exclusive_by=exclusive_by,
+    )
+    return SamplerCase(table=table, options=draw(options, label="options"))

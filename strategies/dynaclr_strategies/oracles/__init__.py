@@ -1,0 +1,1 @@
+"""Naive, independent answers: brute force over rows, exact fractions, no tricks."""

@@ -1,0 +1,29 @@
+"""Profiles of the property suite: ``HYPOTHESIS_PROFILE=dev|ci|nightly``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+
+# The witnesses are shared by test modules of one folder; ``--import-mode=importlib`` puts no folder on the path.
+sys.path.insert(0, str(Path(__file__).parent / "property"))
+
+EXAMPLES = Path(__file__).parent.parent / ".hypothesis" / "examples"
+
+# The database is named in every profile: one derived from Hypothesis' own `ci` inherits `database=None` and replays
+# nothing. Derandomized runs cannot have one. No deadline: it is raised outside the test body and leaves no bundle.
+settings.register_profile("dev", database=DirectoryBasedExampleDatabase(EXAMPLES), deadline=None, max_examples=50)
+settings.register_profile("ci", database=None, derandomize=True, deadline=None, max_examples=100, print_blob=True)
+settings.register_profile(
+    "nightly",
+    database=DirectoryBasedExampleDatabase(EXAMPLES),
+    derandomize=False,
+    deadline=None,
+    max_examples=2000,
+    print_blob=True,
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))

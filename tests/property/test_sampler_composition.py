@@ -1,0 +1,102 @@
+"""Laws 1 to 8, 10 to 12, 30 and 31: what one batch of ours is made of, on drawn tables and options."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from sampler_subjects import hold
+
+from dynaclr_strategies.options import sampler_cases
+from dynaclr_strategies.sampler_descriptions import SamplerCase
+
+ON = st.just(True)
+
+
+def _without_the_first(case: SamplerCase) -> SamplerCase:
+    """Give the first experiment weight 0 and all others weight 1."""
+    weights = tuple((name, float(place > 0)) for place, name in enumerate(case.table.labels_of(case.options.group_by)))
+    return replace(case, options=replace(case.options, experiment_weights=weights, condition_ratio=None))
+
+
+@given(case=sampler_cases())
+def test_indices_in_range(case: SamplerCase) -> None:
+    """Indices are ints in range."""
+    hold("indices-in-range", case)
+
+
+@given(case=sampler_cases())
+def test_batch_size_exact(case: SamplerCase) -> None:
+    """Every batch is full."""
+    hold("batch-size-exact", case)
+
+
+@given(case=sampler_cases())
+def test_len_matches_iteration(case: SamplerCase) -> None:
+    """The announced length is the real one."""
+    hold("len-matches-iteration", case)
+
+
+@given(case=sampler_cases(experiment_aware=ON))
+def test_single_experiment(case: SamplerCase) -> None:
+    """A batch belongs to one experiment."""
+    hold("single-experiment", case)
+
+
+@given(case=sampler_cases(experiment_aware=ON))
+def test_leak_exact(case: SamplerCase) -> None:
+    """The leak has the size that the decimal number says."""
+    hold("leak-exact", case)
+
+
+@given(
+    case=sampler_cases(experiment_aware=ON)
+    .filter(lambda case: len(case.table.labels_of(case.options.group_by)) > 1)
+    .map(_without_the_first)
+)
+def test_zero_weight_excluded(case: SamplerCase) -> None:
+    """An experiment with weight 0 stays out."""
+    hold("zero-weight-excluded", case)
+
+
+@given(case=sampler_cases(experiment_aware=ON))
+def test_experiment_share(case: SamplerCase) -> None:
+    """Each experiment owns its share of the batches."""
+    hold("experiment-share", case)
+
+
+@given(case=sampler_cases(condition_balanced=ON))
+def test_condition_quota(case: SamplerCase) -> None:
+    """Each condition gets its quota."""
+    hold("condition-quota", case)
+
+
+@given(case=sampler_cases(temporal_enrichment=ON))
+def test_focal_concentration(case: SamplerCase) -> None:
+    """Focal anchors lie within the window as far as there are any."""
+    hold("focal-concentration", case)
+
+
+@given(case=sampler_cases(experiment_aware=ON, condition_balanced=ON, temporal_enrichment=ON))
+def test_axes_compose(case: SamplerCase) -> None:
+    """No axis switches another off."""
+    hold("axes-compose", case)
+
+
+@given(case=sampler_cases())
+def test_no_needless_repeat(case: SamplerCase) -> None:
+    """Anchors repeat only where they must, and then by turns."""
+    hold("no-needless-repeat", case)
+
+
+@given(case=sampler_cases(exclusive_by=st.just("lineage_id")))
+def test_lineage_exclusive(case: SamplerCase) -> None:
+    """Lineages meet only where they must."""
+    hold("lineage-exclusive", case)
+
+
+@given(case=sampler_cases())
+def test_explained(case: SamplerCase) -> None:
+    """The provenance table tells the truth."""
+    hold("explained", case)
