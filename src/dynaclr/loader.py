@@ -70,7 +70,7 @@ class BatchLoader(ThreadDataLoader):
 
     - ends the epoch early and in silence when reading fails: its thread swallows the error;
     - runs PyTorch's process worker in a thread, which seeds the *global* generators of Python, NumPy and torch under
-      the training loop's feet at the start of every epoch and sets torch to one thread;
+      the training loop's feet at the start of every epoch;
     - cannot stop such a worker that reads for long: it calls ``Thread.terminate``, which does not exist.
 
     Parameters

@@ -1,0 +1,101 @@
+"""What happens to a batch on the device: normalize, augment, crop, drop channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dynaclr.augment import ChannelDropout
+from dynaclr.errors import DynaclrError
+
+Sample = dict[str, Any]
+Transform = Callable[[Sample], Sample]
+"""Takes and returns ``{"ch_0": (B, 1, Z, Y, X), "ch_1": ..., "norm_meta": list of B}``."""
+
+
+class BatchTransforms:
+    """Transforms the crops of whole batches; what is random happens in training only.
+
+    Parameters
+    ----------
+    normalizations
+        Run on every batch; the keys are ``ch_0, ch_1, ...`` by source position.
+    augmentations
+        Run in training after the normalizations; anchor and positive get independent draws.
+    final_yx_patch_size
+        Height and width in pixels to crop to, in the centre.
+    dropout
+        Drops channels at last, in training.
+    """
+
+    def __init__(
+        self,
+        normalizations: Sequence[Transform],
+        augmentations: Sequence[Transform],
+        final_yx_patch_size: tuple[int, int],
+        dropout: ChannelDropout,
+    ) -> None:
+        self.normalizations = tuple(normalizations)
+        self.augmentations = tuple(augmentations)
+        self.final_yx_patch_size = final_yx_patch_size
+        self.dropout = dropout
+
+    @torch.no_grad()
+    def __call__(self, batch: dict[str, Any], training: bool) -> dict[str, Any]:
+        """Return the transformed batch; the one passed in is not changed.
+
+        Parameters
+        ----------
+        batch
+            With ``anchor`` and perhaps ``positive``, tensors ``(B, C, Z, Y, X)``, and ``anchor_norm_meta`` and
+            ``positive_norm_meta``.
+        training
+            Whether to augment and to drop channels.
+
+        Returns
+        -------
+        dict
+            Anchor and positive have the final size; everything else is as it was.
+
+        Raises
+        ------
+        DynaclrError
+            If the transforms leave patches smaller than the final size, or without one of the channels.
+        """
+        transforms = self.normalizations + (self.augmentations if training else ())
+        transformed = dict(batch)
+        # Nobody else switches it: a data module is no nn.Module that a trainer sets to eval.
+        self.dropout.train(training)
+        for key in ("anchor", "positive"):
+            if key in batch:
+                patches = _transformed(batch[key], batch[f"{key}_norm_meta"], transforms)
+                transformed[key] = self.dropout(_centre_crop(patches, self.final_yx_patch_size))
+        return transformed
+
+
+def _transformed(patches: Tensor, norm_meta: list[Any], transforms: Sequence[Transform]) -> Tensor:
+    """Run transforms that know channels by name over patches ``(B, C, Z, Y, X)``."""
+    if not transforms:
+        return patches
+    sample: Sample = {f"ch_{i}": patches[:, i : i + 1] for i in range(patches.shape[1])}
+    names = tuple(sample)
+    sample["norm_meta"] = norm_meta
+    for transform in transforms:
+        sample = transform(sample)
+        missing = [name for name in names if name not in sample]
+        if missing:
+            raise DynaclrError(f"transforms need to keep the keys {list(names)}, but {transform!r} lost {missing}")
+    return torch.cat([sample[name] for name in names], dim=1)
+
+
+def _centre_crop(patches: Tensor, size: tuple[int, int]) -> Tensor:
+    height, width = patches.shape[-2:]
+    if height < size[0] or width < size[1]:
+        raise DynaclrError(
+            f"final_yx_patch_size is {size}, but needs to fit into the transformed patches of {(height, width)} pixels"
+        )
+    top, left = (height - size[0]) // 2, (width - size[1]) // 2
+    return patches[..., top : top + size[0], left : left + size[1]]

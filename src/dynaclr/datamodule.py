@@ -1,0 +1,359 @@
+"""Loaders, splits and ranks: what Lightning needs to train on many experiments at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import SequentialSampler
+
+from dynaclr.augment import ChannelDropout
+from dynaclr.batch_transforms import BatchTransforms, Sample
+from dynaclr.dataset import MultiExperimentTripletDataset
+from dynaclr.errors import DynaclrError
+from dynaclr.experiment import ExperimentRegistry
+from dynaclr.index import MultiExperimentIndex
+from dynaclr.loader import BatchLoader, EvenBatches, ResumableBatchLoader
+from dynaclr.normalization import check_statistics
+from dynaclr.sampler import FlexibleBatchSampler
+from dynaclr.splits import entries_for, split_experiments
+from dynaclr.transforms import NormalizeSampled
+
+
+class MultiExperimentDataModule(LightningDataModule):
+    """Trains on many experiments at once, holds whole experiments out for validation, predicts all observations.
+
+    - *fit*: batches of `FlexibleBatchSampler` over the anchors of the training experiments, read ahead by threads,
+      resumable in the middle of an epoch (also on another number of ranks).
+    - *validate*, also during fit: the anchors of ``val_experiments`` in their order, the same batches with the same
+      positives every time, shared out over the ranks, each anchor once.
+    - *predict*: every observation of every experiment once, in the order of the index.
+    - *test*: an error; there is no third part of the data.
+
+    On several ranks the trainer needs ``use_distributed_sampler=False``, since the loaders know their ranks themselves.
+
+    A batch comes from the loader raw (see `dynaclr.dataset.MultiExperimentTripletDataset`). On the device it is
+    normalized, in training augmented, cropped in the centre, and in training single channels are dropped.
+
+    Parameters
+    ----------
+    experiments_yaml
+        The registry, see `dynaclr.experiment.ExperimentRegistry`.
+    z_range
+        First plane to read and the one after the last.
+    yx_patch_size
+        Height and width in pixels of the patches that are read: large enough that augmentations do not pull the border
+        into the centre.
+    final_yx_patch_size
+        Height and width in pixels of what the encoder sees.
+    val_experiments
+        Names of the experiments to hold out; ``[]`` trains without validating.
+    tau_range
+        Smallest and largest time from an anchor to its positive, in hours.
+    tau_decay_rate
+        How fast far positives become rare; 0 for not at all.
+    batch_size
+        Anchors in a batch, on each rank.
+    num_workers
+        Batches to read at the same time, by threads, while the last one is trained on.
+    experiment_aware, condition_balanced, leaky, temporal_enrichment, temporal_window_hours, temporal_global_fraction
+        The axes of sampling, see `dynaclr.sampler.FlexibleBatchSampler`.
+    experiment_weights, condition_ratio
+        Shares by experiment and by condition, ibidem.
+    channel_dropout_channels, channel_dropout_prob
+        Source positions of the channels that training drops, and how often; ``[]`` drops none.
+    normalizations
+        Transforms of every batch; the keys are ``ch_0, ch_1, ...`` by source position.
+    augmentations
+        Transforms of training batches; anchor and positive get independent draws.
+    hcl_beta
+        Not used here: accepted so that published YAML files load. The loss owns beta
+        (`dynaclr.loss.NTXentHCL`).
+    cache_pool_bytes
+        Bytes of decoded chunks to keep in memory, for training and validation each.
+    seed
+        Seed of sampling and of the choice of positives.
+    include_wells, exclude_fovs
+        Wells and FOVs to keep and to leave out, see `dynaclr.index.MultiExperimentIndex`; an entry may concern the
+        training or the validation experiments alone.
+
+    Attributes
+    ----------
+    registry
+        The registry, after `setup`.
+    train_index, val_index, predict_index
+        The observations of each part, after `setup` of the stage that needs it, else None.
+    train_sampler
+        The sampler of training batches on this rank, after ``setup("fit")``.
+
+    Raises
+    ------
+    DynaclrError
+        If an argument is not what it should be.
+    """
+
+    def __init__(
+        self,
+        experiments_yaml: str | os.PathLike[str],
+        z_range: tuple[int, int],
+        yx_patch_size: tuple[int, int],
+        final_yx_patch_size: tuple[int, int],
+        val_experiments: Sequence[str],
+        tau_range: tuple[float, float] = (0.5, 2.0),
+        tau_decay_rate: float = 2.0,
+        batch_size: int = 128,
+        num_workers: int = 1,
+        experiment_aware: bool = True,
+        condition_balanced: bool = True,
+        leaky: float = 0.0,
+        temporal_enrichment: bool = False,
+        temporal_window_hours: float = 2.0,
+        temporal_global_fraction: float = 0.3,
+        experiment_weights: Mapping[str, float] | None = None,
+        condition_ratio: Mapping[str, float] | None = None,
+        channel_dropout_channels: Sequence[int] = (1,),
+        channel_dropout_prob: float = 0.5,
+        normalizations: Sequence[Callable[[Sample], Sample]] = (),
+        augmentations: Sequence[Callable[[Sample], Sample]] = (),
+        hcl_beta: float = 0.5,
+        cache_pool_bytes: int = 0,
+        seed: int = 0,
+        include_wells: Sequence[str] | None = None,
+        exclude_fovs: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.experiments_yaml = experiments_yaml
+        self.z_range = z_range if isinstance(z_range, slice) else slice(*_pair(z_range, "z_range"))
+        self.yx_patch_size = _pair(yx_patch_size, "yx_patch_size")
+        self.final_yx_patch_size = _pair(final_yx_patch_size, "final_yx_patch_size")
+        _check_crop(self.yx_patch_size, self.final_yx_patch_size)
+        self.val_experiments = val_experiments
+        self.tau_range = tau_range
+        self.tau_decay_rate = tau_decay_rate
+        self.batch_size = _whole(batch_size, "batch_size", at_least=1)
+        self.num_workers = _whole(num_workers, "num_workers", at_least=0)
+        self.sampling: dict[str, Any] = {
+            "experiment_aware": experiment_aware,
+            "condition_balanced": condition_balanced,
+            "leaky": leaky,
+            "temporal_enrichment": temporal_enrichment,
+            "temporal_window_hours": temporal_window_hours,
+            "temporal_global_fraction": temporal_global_fraction,
+            "experiment_weights": experiment_weights,
+            "condition_ratio": condition_ratio,
+        }
+        self.channel_dropout_channels = tuple(channel_dropout_channels)
+        dropout = ChannelDropout(list(channel_dropout_channels), channel_dropout_prob)
+        self.transforms = BatchTransforms(normalizations, augmentations, self.final_yx_patch_size, dropout)
+        self.hcl_beta = hcl_beta  # the loss owns beta: nothing reads this
+        self.cache_pool_bytes = cache_pool_bytes
+        self.seed = seed
+        self.include_wells = include_wells
+        self.exclude_fovs = exclude_fovs
+        self.registry: ExperimentRegistry | None = None
+        self.train_index: MultiExperimentIndex | None = None
+        self.val_index: MultiExperimentIndex | None = None
+        self.predict_index: MultiExperimentIndex | None = None
+        self.train_sampler: FlexibleBatchSampler | None = None
+        self._train_loader: ResumableBatchLoader | None = None
+
+    # ------------------------------------------------------------------ stages
+
+    def setup(self, stage: str) -> None:
+        """Read the registry and index the experiments that a stage needs.
+
+        Parameters
+        ----------
+        stage
+            ``"fit"``, ``"validate"`` or ``"predict"``.
+
+        Raises
+        ------
+        DynaclrError
+            If the registry, the split, the tracks, the sampling options or the statistics cannot work; before
+            any training.
+        """
+        if stage == "test":
+            raise DynaclrError(
+                "there is no stage 'test', since the data have no third part: hold experiments out with "
+                "val_experiments and use the stage 'validate'"
+            )
+        self._check_ranks()
+        registry = self.registry = ExperimentRegistry.from_yaml(self.experiments_yaml)
+        self._check_dropout(registry)
+        split = split_experiments(registry, self.val_experiments)
+        if stage == "fit":
+            self.train_index = self._index(registry, split.train)
+            self.train_sampler = self._sampler(self.train_index)
+        if stage == "validate" and not split.val:
+            raise DynaclrError("val_experiments is empty, but the stage 'validate' needs at least one experiment")
+        if stage in {"fit", "validate"} and split.val:
+            self.val_index = self._index(registry, split.val)
+            if not len(self.val_index.valid_anchors):
+                raise DynaclrError(
+                    f"val_experiments={list(split.val)!r} needs at least one anchor with a positive in "
+                    f"tau_range={tuple(self.tau_range)!r} hours, but has none"
+                )
+        if stage == "predict":
+            self.predict_index = self._index(registry, registry.names)
+
+    def teardown(self, stage: str) -> None:  # noqa: ARG002  (Lightning passes it)
+        """End reading ahead."""
+        if self._train_loader is not None:
+            self._train_loader.close()
+
+    def train_dataloader(self) -> ResumableBatchLoader:
+        """Return the loader of this rank's training batches."""
+        index, sampler = _made(self.train_index, "fit"), _made(self.train_sampler, "fit")
+        self._train_loader = ResumableBatchLoader(
+            self._dataset(index),
+            batch_sampler=sampler,
+            num_workers=self.num_workers,
+            trained=None if self.trainer is None else self._trained_batches,
+            on_resume=None if self.trainer is None else self._on_resume,
+        )
+        return self._train_loader
+
+    def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
+        """Return the loader of this rank's validation batches, or no loader if no experiment is held out."""
+        if self.val_index is None:
+            return []
+        return self._sequential(self._dataset(self.val_index), equal_steps=True)
+
+    def test_dataloader(self) -> BatchLoader:
+        """Refuse: there are no test data, see `setup`."""
+        raise DynaclrError("there are no test data; use the stage 'validate'")
+
+    def predict_dataloader(self) -> BatchLoader:
+        """Return the loader of this rank's observations, in order."""
+        return self._sequential(self._dataset(_made(self.predict_index, "predict"), fit=False), equal_steps=False)
+
+    # ------------------------------------------------------------------ batches on the device
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move the tensors of a batch, without walking through its lists of statistics."""
+        if not _is_batch(batch):
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return {
+            key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for key, value in batch.items()
+        }
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002  (Lightning passes it)
+        """Transform a batch, with everything random only while the trainer trains.
+
+        Lightning also passes the model's example input through here; that is no batch and stays as it is.
+        """
+        if not _is_batch(batch):
+            return batch
+        return self.transforms(batch, training=self.trainer is not None and self.trainer.training)
+
+    # ------------------------------------------------------------------ parts
+
+    def _index(self, registry: ExperimentRegistry, names: Sequence[str]) -> MultiExperimentIndex:
+        index = MultiExperimentIndex(
+            registry.subset(names),
+            self.z_range,
+            self.yx_patch_size,
+            self.tau_range,
+            entries_for(registry, names, self.include_wells),
+            entries_for(registry, names, self.exclude_fovs),
+        )
+        fovs: dict[str, set[str]] = {}
+        in_use = index.tracks[["experiment", "fov_name"]].drop_duplicates().astype(str)
+        for experiment, fov_name in in_use.itertuples(index=False):
+            fovs.setdefault(experiment, set()).add(fov_name)
+        for transform in self.transforms.normalizations + self.transforms.augmentations:
+            if isinstance(transform, NormalizeSampled):
+                check_statistics(index.registry, transform.level, transform.subtrahend, transform.divisor, fovs=fovs)
+        return index
+
+    def _dataset(self, index: MultiExperimentIndex, fit: bool = True) -> MultiExperimentTripletDataset:
+        return MultiExperimentTripletDataset(
+            index, fit, self.tau_range, self.tau_decay_rate, self.cache_pool_bytes, self.seed
+        )
+
+    def _sampler(self, index: MultiExperimentIndex) -> FlexibleBatchSampler:
+        ranks, rank = self._ranks()
+        return FlexibleBatchSampler(
+            index.valid_anchors, self.batch_size, num_replicas=ranks, rank=rank, seed=self.seed, **self.sampling
+        )
+
+    def _sequential(self, dataset: MultiExperimentTripletDataset, equal_steps: bool) -> BatchLoader:
+        ranks, rank = self._ranks()
+        batches = EvenBatches(
+            SequentialSampler(dataset), self.batch_size, False, num_replicas=ranks, rank=rank, equal_steps=equal_steps
+        )
+        return BatchLoader(dataset, batch_sampler=batches, num_workers=self.num_workers)
+
+    def _ranks(self) -> tuple[int, int]:
+        return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
+
+    def _check_ranks(self) -> None:
+        if self._ranks()[0] == 1:
+            return
+        connector = getattr(self.trainer, "_accelerator_connector", None)
+        if getattr(connector, "use_distributed_sampler", False):
+            raise DynaclrError(
+                f"use_distributed_sampler is True on {self._ranks()[0]} ranks, but needs to be False: the loaders "
+                "share the batches out themselves; set Trainer(use_distributed_sampler=False)"
+            )
+
+    def _check_dropout(self, registry: ExperimentRegistry) -> None:
+        known = range(registry.num_source_channels)
+        for channel in self.channel_dropout_channels:
+            if channel not in known:
+                raise DynaclrError(
+                    f"channel_dropout_channels has {channel!r}, but the experiments have {len(known)} source "
+                    f"channels, numbered from 0 to {len(known) - 1}; use [] to drop none"
+                )
+
+    # ------------------------------------------------------------------ resuming
+
+    def _trained_batches(self) -> int:
+        return int(self._progress().processed)
+
+    def _progress(self) -> Any:
+        """Return the trainer's counts of the batches of this epoch."""
+        return _made(self.trainer, "fit").fit_loop.epoch_loop.batch_progress.current
+
+    def _on_resume(self, behind: int) -> None:
+        """Correct the trainer's count of this epoch's batches, which is another one on another number of ranks."""
+        current = self._progress()
+        shift = behind - current.processed
+        for count in ("ready", "started", "processed", "completed"):
+            setattr(current, count, getattr(current, count) + shift)
+
+
+def _is_batch(batch: Any) -> bool:
+    return isinstance(batch, dict) and "anchor" in batch
+
+
+def _made(part: Any, stage: str) -> Any:
+    if part is None:
+        raise DynaclrError(f"the loader of stage {stage!r} needs setup({stage!r}) first")
+    return part
+
+
+def _whole(value: Any, name: str, at_least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise DynaclrError(f"{name} is {value!r}, but needs a whole number, {at_least} or more")
+    return value
+
+
+def _pair(values: Any, name: str) -> tuple[int, int]:
+    whole = isinstance(values, Sequence) and not isinstance(values, str) and len(values) == 2
+    if not whole or any(isinstance(value, bool) or not isinstance(value, int) for value in values):
+        raise DynaclrError(f"{name} is {values!r}, but needs two whole numbers")
+    return values[0], values[1]
+
+
+def _check_crop(first: tuple[int, int], final: tuple[int, int]) -> None:
+    if min(final) < 1 or final[0] > first[0] or final[1] > first[1]:
+        raise DynaclrError(
+            f"final_yx_patch_size is {final}, but needs to be at least 1 and to fit into yx_patch_size, {first}"
+        )
