@@ -171,6 +171,8 @@ def _silence() -> None:
     """Keep what Lightning says to nobody's use from the user's eyes."""
     # Our loaders read with threads of their own; workers would not help.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # A registry without validation experiments is a choice.
+    warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
     # Lightning 2.6 asks torch 2.13 for something that torch has renamed.
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
