@@ -1,0 +1,169 @@
+"""What all transforms of batches share: their keys, their dice and the rule that inputs stay as they are."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.transforms.transform import MapTransform
+from torch import Tensor
+
+from dynaclr.errors import DynaclrError, did_you_mean
+
+Bounds = tuple[float, float]
+
+
+class BatchTransform(MapTransform):
+    """A transform of some keys of a batch.
+
+    Parameters
+    ----------
+    keys
+        The channels to transform, such as ``["ch_0", "ch_1"]``.
+    allow_missing_keys
+        Whether keys that the batch lacks are skipped; otherwise they are an error.
+
+    Raises
+    ------
+    DynaclrError
+        If there are no keys.
+    """
+
+    def __init__(self, keys: Sequence[str] | str, allow_missing_keys: bool = False) -> None:
+        if not keys:
+            raise DynaclrError(f"keys={keys!r} must name at least one channel, such as ['ch_0']")
+        super().__init__(keys, allow_missing_keys)
+        self.names = (keys,) if isinstance(keys, str) else tuple(keys)
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a new dictionary with the transformed channels; `data` and its tensors are not changed.
+
+        Parameters
+        ----------
+        data
+            Float tensors of shape (B, C, Z, Y, X) under the keys; whatever else it holds is passed on.
+
+        Raises
+        ------
+        DynaclrError
+            If a key is missing, or what it holds is not such a tensor.
+        """
+        return {**data, **self.transform(data, self._volumes(data))}
+
+    @abstractmethod
+    def transform(self, data: Mapping[str, Any], volumes: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the transformed `volumes`, which are those of `data` under the transform's keys."""
+
+    def _volumes(self, data: Mapping[str, Any]) -> dict[str, Tensor]:
+        volumes = {key: data[key] for key in self.names if key in data}
+        for key in self.names:
+            if key not in data and not self.allow_missing_keys:
+                raise DynaclrError(
+                    f"keys of {type(self).__name__}: the batch has no {key!r}, only {sorted(data)}"
+                    f"{did_you_mean(key, data)}"
+                )
+        for key, volume in volumes.items():
+            if not isinstance(volume, Tensor) or volume.ndim != 5 or not volume.is_floating_point():
+                seen = f"{volume.dtype} {tuple(volume.shape)}" if isinstance(volume, Tensor) else type(volume).__name__
+                raise DynaclrError(f"{key!r} holds {seen}, but must hold a float tensor of shape (B, C, Z, Y, X)")
+        sizes = {key: len(volume) for key, volume in volumes.items()}
+        if len(set(sizes.values())) > 1:
+            raise DynaclrError(f"keys of {type(self).__name__} differ in their number of samples: {sizes}")
+        return volumes
+
+
+class RandBatchTransform(BatchTransform):
+    """A transform that befalls each sample with some probability, with parameters of its own.
+
+    Parameters
+    ----------
+    keys
+        The channels to transform.
+    prob
+        Probability of each sample to be transformed, in [0, 1].
+    allow_missing_keys
+        Whether keys that the batch lacks are skipped.
+    generator
+        Where random numbers come from; by default torch's global generator.
+
+    Raises
+    ------
+    DynaclrError
+        If there are no keys, or `prob` is no probability.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str] | str,
+        prob: float = 0.1,
+        allow_missing_keys: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if not 0 <= prob <= 1:
+            raise DynaclrError(f"prob={prob!r} must be a probability in [0, 1]")
+        self.prob = prob
+        self.generator = generator
+
+    def transform(self, data: Mapping[str, Any], volumes: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the volumes, each with its own samples chosen and its own parameters drawn."""
+        del data
+        return {key: change_some(volume, self.choose(len(volume)), self.change) for key, volume in volumes.items()}
+
+    def change(self, volume: Tensor) -> Tensor:
+        """Return all samples of `volume` changed, each with newly drawn parameters, without changing it."""
+        raise NotImplementedError
+
+    def choose(self, count: int) -> Tensor:
+        """Return which of `count` samples are transformed, ascending."""
+        # `rand` is below 1, so that prob=1 chooses all of them and prob=0 none.
+        return torch.nonzero(self.uniform((0, 1), count) < self.prob).squeeze(1)
+
+    def uniform(self, bounds: Bounds, *shape: int) -> Tensor:
+        """Return numbers between the bounds, on the CPU."""
+        low, high = bounds
+        return low + (high - low) * self.draw(torch.rand, shape, torch.device("cpu"))
+
+    def draw(self, kind: Callable[..., Tensor], shape: Sequence[int], device: torch.device) -> Tensor:
+        """Return ``kind(shape)`` on a device, drawn from this transform's generator."""
+        if self.generator is None:
+            return kind(*shape, device=device)
+        return kind(*shape, generator=self.generator, device=self.generator.device).to(device)
+
+
+def change_some(volume: Tensor, chosen: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return `volume` with ``change`` applied to the chosen samples; `volume` itself if there are none."""
+    if len(chosen) == 0:
+        return volume
+    if len(chosen) == len(volume):
+        return change(volume)
+    chosen = chosen.to(volume.device, non_blocking=True)
+    return volume.index_copy(0, chosen, change(volume[chosen]))
+
+
+def per_sample(values: Tensor, volume: Tensor) -> Tensor:
+    """Return one value per sample on the volume's device and in its dtype, in a shape that multiplies it."""
+    return values.to(volume.device, volume.dtype, non_blocking=True).reshape(-1, 1, 1, 1, 1)
+
+
+def pair(name: str, value: object, *, at_least: float = -math.inf) -> Bounds:
+    """Return a range as (low, high).
+
+    Raises
+    ------
+    DynaclrError
+        If it is not a pair of finite numbers, in either order and not below `at_least`.
+    """
+    numbers = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
+    if len(numbers) != 2 or not all(is_number(number) and number >= at_least for number in numbers):
+        bound = "" if at_least == -math.inf else f" of at least {at_least:g}"
+        raise DynaclrError(f"{name}={value!r} must be a pair of finite numbers{bound}")
+    return min(numbers), max(numbers)
+
+
+def is_number(value: object) -> bool:
+    """Whether `value` is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

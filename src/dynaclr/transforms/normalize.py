@@ -1,0 +1,174 @@
+"""Normalization: by the statistics of the store, or by the percentiles of the sample itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import kornia
+import numpy as np
+import torch
+from torch import Tensor
+
+from dynaclr.errors import DynaclrError, did_you_mean
+from dynaclr.transforms.base import BatchTransform, is_number
+
+Level = Literal["fov_statistics", "dataset_statistics", "timepoint_statistics"]
+Subtrahend = Literal["mean", "median"]
+Divisor = Literal["std", "iqr"]
+
+
+class NormalizeSampled(BatchTransform):
+    """Subtracts a statistic of each sample's FOV, dataset or frame and divides by another.
+
+    The statistics are those that ``dynaclr preprocess`` wrote to the store; the batch carries them for its samples:
+    ``norm_meta[i]["ch_0"]["fov_statistics"]["mean"]`` and so on.
+
+    Parameters
+    ----------
+    keys
+        The channels to normalise.
+    level
+        What the statistics were taken over.
+    subtrahend, divisor
+        Which of them to subtract, and which to divide by.
+    allow_missing_keys
+        Whether keys that the batch lacks are skipped.
+
+    Raises
+    ------
+    DynaclrError
+        If a parameter is no known name. When called, if a sample's statistics are missing, not finite, or not above
+        zero in the divisor.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str] | str,
+        level: Level = "fov_statistics",
+        subtrahend: Subtrahend = "mean",
+        divisor: Divisor = "std",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        for name, value, known in (
+            ("level", level, get_args(Level)),
+            ("subtrahend", subtrahend, get_args(Subtrahend)),
+            ("divisor", divisor, get_args(Divisor)),
+        ):
+            if value not in known:
+                names = " or ".join(map(repr, known))
+                raise DynaclrError(f"{name}={value!r} must be {names}{did_you_mean(value, known)}")
+        self.level = level
+        self.subtrahend = subtrahend
+        self.divisor = divisor
+
+    def transform(self, data: Mapping[str, Any], volumes: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the volumes normalised by the statistics in ``data["norm_meta"]``."""
+        return {key: self._normalized(key, volume, data.get("norm_meta")) for key, volume in volumes.items()}
+
+    def _normalized(self, key: str, volume: Tensor, norm_meta: object) -> Tensor:
+        if not isinstance(norm_meta, Sequence) or len(norm_meta) != len(volume):
+            seen = f"{len(norm_meta)} entries" if isinstance(norm_meta, Sequence) else repr(norm_meta)
+            raise DynaclrError(f"'norm_meta' of the batch must be a list of {len(volume)} entries, but is {seen}")
+        statistics = [
+            (self._statistic(key, i, meta, self.subtrahend), self._statistic(key, i, meta, self.divisor))
+            for i, meta in enumerate(norm_meta)
+        ]
+        center, spread = torch.tensor(statistics, dtype=volume.dtype).unbind(1)
+        channels = volume.shape[1]
+        center, spread = (values[:, None].expand(-1, channels).to(volume.device) for values in (center, spread))
+        normalized: Tensor = kornia.enhance.normalize(volume, center, spread)
+        return normalized
+
+    def _statistic(self, key: str, sample: int, meta: object, name: str) -> float:
+        value = meta
+        for step in (key, self.level, name):
+            if not isinstance(value, Mapping) or step not in value:
+                remedy = "; `dynaclr preprocess` writes statistics to the store"
+                raise DynaclrError(f"sample {sample} has no {self.level} {name!r} of {key!r}{remedy}")
+            value = value[step]
+        if not isinstance(value, (int, float, np.number)) or not np.isfinite(value):
+            raise DynaclrError(f"sample {sample} has {self.level} {name}={value!r} of {key!r}, which is not finite")
+        if name == self.divisor and value <= 0:
+            raise DynaclrError(
+                f"sample {sample} has {self.level} {name}={value!r} of {key!r}, but a divisor must be above 0"
+            )
+        return float(value)
+
+
+class ScaleIntensityRangePercentilesd(BatchTransform):
+    """Maps the range between two percentiles of each sample's channels linearly to a given one.
+
+    A channel whose percentiles are equal is only shifted: to `b_min`, where it is constant.
+
+    Parameters
+    ----------
+    keys
+        The channels to scale.
+    lower, upper
+        The percentiles, in [0, 100].
+    b_min, b_max
+        What they are mapped to; None for 0 and 1.
+    clip
+        Whether values beyond are set to `b_min` and `b_max`.
+    relative
+        Whether `b_min` and `b_max` stand for percentiles 0 and 100 instead, `lower` and `upper` being mapped to as
+        much in between.
+    allow_missing_keys
+        Whether keys that the batch lacks are skipped.
+
+    Raises
+    ------
+    DynaclrError
+        If the percentiles or the target range are out of order.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str] | str,
+        lower: float,
+        upper: float,
+        b_min: float | None,
+        b_max: float | None,
+        clip: bool = False,
+        relative: bool = False,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if not 0 <= lower < upper <= 100:
+            raise DynaclrError(f"lower={lower!r} and upper={upper!r} must be percentiles, 0 <= lower < upper <= 100")
+        low, high = 0.0 if b_min is None else b_min, 1.0 if b_max is None else b_max
+        if not (is_number(low) and is_number(high) and low < high):
+            raise DynaclrError(f"b_min={b_min!r} and b_max={b_max!r} must be finite numbers, b_min below b_max")
+        self.lower = lower
+        self.upper = upper
+        self.clip = clip
+        width = high - low
+        self.target = (low + width * lower / 100, low + width * upper / 100) if relative else (low, high)
+
+    def transform(self, data: Mapping[str, Any], volumes: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the volumes scaled."""
+        del data
+        return {key: self._scaled(volume) for key, volume in volumes.items()}
+
+    def _scaled(self, volume: Tensor) -> Tensor:
+        low, high = _percentiles(volume.flatten(2), self.lower, self.upper)
+        width = high - low
+        shape = (*volume.shape[:2], 1, 1, 1)
+        scaled = volume - low.reshape(shape)
+        stretched = scaled / width.reshape(shape) * (self.target[1] - self.target[0])
+        scaled = torch.where(width.reshape(shape) > 0, stretched, scaled) + self.target[0]
+        return scaled.clamp(*self.target) if self.clip else scaled
+
+
+def _percentiles(rows: Tensor, lower: float, upper: float) -> tuple[Tensor, Tensor]:
+    """Return two percentiles along the last axis."""
+    wide = rows.detach().to(torch.promote_types(rows.dtype, torch.float32))
+    if rows.device.type == "cpu":  # NumPy selects where torch sorts: ten times faster on a core
+        both = torch.from_numpy(np.percentile(wide.numpy(), [lower, upper], axis=-1))
+    else:
+        fractions = torch.tensor([lower / 100, upper / 100], dtype=wide.dtype, device=wide.device)
+        both = torch.quantile(wide, fractions, dim=-1)
+    low, high = both.to(rows.dtype).unbind(0)
+    return low, high

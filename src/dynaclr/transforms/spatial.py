@@ -1,0 +1,181 @@
+"""Random affine transforms of volumes, the same for all channels of a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from monai.networks.layers.spatial_transforms import AffineTransform
+from torch import Tensor
+
+from dynaclr.errors import DynaclrError, did_you_mean
+from dynaclr.transforms.base import Bounds, RandBatchTransform, change_some, is_number, pair
+
+AxisRanges = Sequence[Bounds | float]
+Mode = Literal["bilinear", "nearest"]
+PaddingMode = Literal["zeros", "border", "reflection"]
+
+_SHEARED = ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))
+"""Which axis is displaced in proportion to which, for each of the six factors."""
+
+_IN_PLANE = torch.tensor([*(1, 0, 0), *(0, 0, 0, 1, 0, 1), *(0, 1, 1), *(0, 1, 1)])
+"""Which parameters (3 rotations, 6 shears, 3 translations, 3 scales) leave Z alone."""
+
+
+class RandAffined(RandBatchTransform):
+    """Rotates, shears, shifts and scales each sample at random, all its keys alike, about its centre.
+
+    All ranges are MONAI's: one entry per axis in the order Z, Y, X, each a pair (low, high) or a number v for
+    (-v, v); what is left out is 0. They say where an output voxel looks in the input, so a positive translation moves
+    the content back and a scale above 1 shrinks it. A single plane (Z = 1) has no depth: parameters that would
+    leave the plane are drawn and ignored.
+
+    Parameters
+    ----------
+    keys
+        The channels to transform, of one shape.
+    prob
+        Probability of each sample to be transformed.
+    rotate_range
+        Angles in radians about Z, Y and X; a number alone rotates about Z, in the plane.
+    shear_range
+        Six factors: Z by Y, Z by X, Y by Z, Y by X, X by Z, X by Y.
+    translate_range
+        In voxels.
+    scale_range
+        Added to 1; above -1.
+    mode
+        Interpolation: ``"bilinear"`` (trilinear where Z changes) or ``"nearest"``.
+    padding_mode
+        What lies outside: ``"zeros"``, ``"border"`` or ``"reflection"``.
+    allow_missing_keys
+        Whether keys that the batch lacks are skipped.
+    generator
+        Where random numbers come from; by default torch's global generator.
+
+    Raises
+    ------
+    DynaclrError
+        If a parameter is outside its range.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str] | str,
+        prob: float = 0.1,
+        rotate_range: AxisRanges | float | None = None,
+        shear_range: AxisRanges | float | None = None,
+        translate_range: AxisRanges | float | None = None,
+        scale_range: AxisRanges | float | None = None,
+        mode: Mode = "bilinear",
+        padding_mode: PaddingMode = "reflection",
+        allow_missing_keys: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(keys, prob, allow_missing_keys, generator)
+        for name, value, known in (
+            ("mode", mode, get_args(Mode)),
+            ("padding_mode", padding_mode, get_args(PaddingMode)),
+        ):
+            if value not in known:
+                names = " or ".join(map(repr, known))
+                raise DynaclrError(f"{name}={value!r} must be {names}{did_you_mean(value, known)}")
+        scales = _ranges("scale_range", scale_range, 3)
+        if any(low <= -1 for low, _ in scales):
+            raise DynaclrError(f"scale_range={scale_range!r} must stay above -1, because it is added to 1")
+        if isinstance(rotate_range, (int, float)):
+            rotate_range = [rotate_range]
+        self.ranges = torch.tensor(
+            [
+                *_ranges("rotate_range", rotate_range, 3),
+                *_ranges("shear_range", shear_range, 6),
+                *_ranges("translate_range", translate_range, 3),
+                *scales,
+            ]
+        )
+        self._resample = AffineTransform(mode=mode, padding_mode=padding_mode, align_corners=False, zero_centered=False)
+
+    def transform(self, data: Mapping[str, Any], volumes: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the volumes, of which the same samples are transformed in the same way."""
+        del data
+        if not volumes:
+            return {}
+        chosen = self.choose(len(next(iter(volumes.values()))))
+        low, high = self.ranges.unbind(1)
+        parameters = low + (high - low) * self.uniform((0, 1), len(chosen), len(self.ranges))
+        return {
+            key: change_some(volume, chosen, lambda part: self._resampled(part, parameters))
+            for key, volume in volumes.items()
+        }
+
+    def _resampled(self, volume: Tensor, parameters: Tensor) -> Tensor:
+        flat = volume.shape[2] == 1 or not self.ranges[_IN_PLANE == 0].any()
+        matrices = affine_matrices(parameters * _IN_PLANE if flat else parameters)
+        # Without motion along Z every plane is resampled alike: a 2D transform with planes for channels.
+        first = 1 if flat else 0
+        pixels = volume.flatten(1, 2) if flat else volume
+        dtype = torch.promote_types(volume.dtype, torch.float32)  # half precision cannot address pixels
+        theta = _about_center(matrices[:, first:, first:], pixels.shape[2:])
+        moved: Tensor = self._resample(pixels.to(dtype), theta.to(volume.device, dtype))
+        return moved.reshape(volume.shape).to(volume.dtype)
+
+
+def affine_matrices(parameters: Tensor) -> Tensor:
+    """Return the homogeneous matrices that map output voxels to input voxels about the centre.
+
+    Rotation, shear, translation and scale are multiplied in the order of MONAI's ``AffineGrid``, for a whole batch.
+
+    Parameters
+    ----------
+    parameters
+        Shape (n, 15): angles about Z, Y, X; six shears; translations; scales minus 1.
+
+    Returns
+    -------
+    Tensor
+        Shape (n, 4, 4), float64.
+    """
+    angles, shears, shifts, scales = torch.split(parameters.double(), [3, 6, 3, 3], dim=1)
+    rotation = torch.eye(4, dtype=torch.float64).repeat(len(parameters), 1, 1)
+    for axis, (row, column, sign) in enumerate([(1, 2, 1), (0, 2, -1), (0, 1, 1)]):
+        cos, sin = angles[:, axis].cos(), angles[:, axis].sin() * sign
+        entries = {(row, row): cos, (row, column): -sin, (column, row): sin, (column, column): cos}
+        rotation = rotation @ _with_entries(entries)
+    shear = torch.eye(4, dtype=torch.float64)
+    for (row, column), factor in zip(_SHEARED, shears.unbind(1), strict=True):
+        shear = _with_entries({(row, column): factor}) @ shear
+    shift = _with_entries({(axis, 3): shifts[:, axis] for axis in range(3)})
+    scale = _with_entries({(axis, axis): 1 + scales[:, axis] for axis in range(3)})
+    return rotation @ shear @ shift @ scale
+
+
+def _with_entries(entries: dict[tuple[int, int], Tensor]) -> Tensor:
+    count = len(next(iter(entries.values())))
+    matrices = torch.eye(4, dtype=torch.float64).repeat(count, 1, 1)
+    for (row, column), values in entries.items():
+        matrices[:, row, column] = values
+    return matrices
+
+
+def _about_center(matrices: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return the matrices for voxel indices, which count from the corner."""
+    center = (torch.tensor(shape, dtype=torch.float64) - 1) / 2
+    to_center = torch.eye(len(shape) + 1, dtype=torch.float64)
+    to_center[:-1, -1] = -center
+    centered: Tensor = torch.linalg.inv(to_center) @ matrices @ to_center
+    return centered
+
+
+def _ranges(name: str, value: object, count: int) -> list[Bounds]:
+    """Return `count` pairs."""
+    if value is None:
+        value = []
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) > count:
+        raise DynaclrError(
+            f"{name}={value!r} must be a list of at most {count} entries, each a number or a pair, the first for Z"
+        )
+    pairs = [
+        (-abs(entry), abs(entry)) if is_number(entry) else pair(f"{name}[{i}]", entry) for i, entry in enumerate(value)
+    ]
+    return pairs + [(0.0, 0.0)] * (count - len(pairs))
