@@ -57,7 +57,8 @@ def _first_new(batch: _Batch, candidates: Ints, count: int) -> Ints:
 
 def _evenly(batch: _Batch, candidates: Ints, count: int) -> Ints:
     """Return `count` candidates whose values come up as evenly as possible."""
-    return candidates[np.argsort(batch.layer(candidates), kind="stable")[:count]]
+    chosen: Ints = candidates[np.argsort(batch.layer(candidates), kind="stable")[:count]]
+    return chosen
 
 
 class ExclusiveDraws:
@@ -286,7 +287,8 @@ class _Queue:
         layer = batch.layer(waiting[0])
         if not crowded:
             return at[layer == 0][:count]
-        return at[np.lexsort((layer, waiting[1]))[:count]]
+        longest: Ints = at[np.lexsort((layer, waiting[1]))[:count]]
+        return longest
 
     def _add_pass(self) -> None:
         rng = generator(*self._address, "pass", self._stratum, self._passes)

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
 
+_TIME_OF: Final = {  # (role, outside the window) -> what `explain` calls it
+    (Role.FOCAL, False): "focal",
+    (Role.FOCAL, True): "widened",
+    **dict.fromkeys([(role, far) for role in (Role.PRIMARY, Role.GLOBAL) for far in (False, True)], "global"),
+    **dict.fromkeys([(Role.LEAKED, far) for far in (False, True)]),
+}
 _EPOCHS_KEPT: Final = 2  # the running one and, for `explain` and `batch`, another
 
 
@@ -172,8 +178,7 @@ class Cascade:
         if self.time is not None:
             columns["hpi"] = hpi = strata.times_at(place)
             far = np.abs(hpi - strata.values[focal]) > self.time.window_hours
-            near = np.where(far, "widened", "focal")
-            columns["time"] = np.where(role == Role.FOCAL, near, np.where(role == Role.LEAKED, None, "global"))
+            columns["time"] = _objects([_TIME_OF[kind, away] for kind, away in zip(role, far, strict=True)])
         table = pd.DataFrame(columns)
         table.attrs["focal_hpi"] = None if focal < 0 else float(strata.values[focal])
         return table
