@@ -160,6 +160,7 @@ class MultiExperimentDataModule(LightningDataModule):
         self.predict_index: MultiExperimentIndex | None = None
         self.train_sampler: FlexibleBatchSampler | None = None
         self._train_loader: ResumableBatchLoader | None = None
+        self._limit_val_batches: float | None = None
 
     # ------------------------------------------------------------------ stages
 
@@ -198,13 +199,20 @@ class MultiExperimentDataModule(LightningDataModule):
                     f"val_experiments={list(split.val)!r} needs at least one anchor with a positive in "
                     f"tau_range={tuple(self.tau_range)!r} hours, but has none"
                 )
+        if stage == "fit" and not split.val and self.trainer is not None:
+            # Told so, Lightning trains without validating; of an empty list of loaders it warns in every run.
+            self._limit_val_batches = self.trainer.limit_val_batches
+            self.trainer.limit_val_batches = 0
         if stage == "predict":
             self.predict_index = self._index(registry, registry.names)
 
     def teardown(self, stage: str) -> None:  # noqa: ARG002  (Lightning passes it)
-        """End reading ahead."""
+        """End reading ahead, and give the trainer its settings back."""
         if self._train_loader is not None:
             self._train_loader.close()
+        if self._limit_val_batches is not None and self.trainer is not None:
+            self.trainer.limit_val_batches = self._limit_val_batches
+            self._limit_val_batches = None
 
     def train_dataloader(self) -> ResumableBatchLoader:
         """Return the loader of this rank's training batches."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice, pairwise
+from contextlib import suppress
+from itertools import pairwise
 from math import ceil
 from typing import Any, Protocol, TypeVar
 
@@ -44,12 +45,20 @@ def read_ahead(
         yield from map(read, requests)
         return
     waiting = iter(requests)
+    pending: deque[Future[_Answer]] = deque()
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="dynaclr-reader")
+
+    def ask(count: int) -> None:
+        # By `next` alone: the iterators that Lightning wraps around samplers start again when iterated anew.
+        for _ in range(count):
+            with suppress(StopIteration):
+                pending.append(pool.submit(read, next(waiting)))
+
     try:
-        pending: deque[Future[_Answer]] = deque(pool.submit(read, request) for request in islice(waiting, num_threads))
+        ask(num_threads)
         while pending:
             answer = [pending.popleft().result()]
-            pending.extend(pool.submit(read, request) for request in islice(waiting, 1))
+            ask(1)
             # Batches are large: keep none here while the caller works on it.
             yield answer.pop()
     finally:

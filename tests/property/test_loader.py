@@ -64,6 +64,23 @@ def test_answers_come_in_the_order_of_the_requests(requests: list[int], workers:
     assert readers() == []
 
 
+class Restarting:
+    """An iterator as Lightning wraps it around batch samplers: iterated again, it starts again."""
+
+    def __iter__(self) -> Restarting:
+        self.numbers = iter(range(6))
+        return self
+
+    def __next__(self) -> int:
+        return next(self.numbers)
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_requests_are_iterated_once(workers: int) -> None:
+    """An iterator that restarts is not restarted, as it would repeat the first batches for ever."""
+    assert list(read_ahead(lambda request: request, Restarting(), workers)) == list(range(6))
+
+
 @given(
     requests=st.lists(st.booleans(), max_size=8),
     workers=st.sampled_from(WORKERS),
