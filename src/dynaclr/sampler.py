@@ -282,7 +282,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         strata = self._cascade.strata
         axes = self._axes
         return {
-            "anchors": len(strata.order),
+            "anchors": sum(self._cascade.census.values()),
             "batch_size": self.batch_size,
             "num_batches": self.num_batches,
             "seed": self.seed,
@@ -291,7 +291,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             "condition": repr(axes.condition),
             "time": repr(axes.time),
             "exclusive": repr(axes.exclusive),
-            "labels": _digest(repr((strata.groups, strata.conditions)).encode()),
+            "labels": _digest(repr((self._cascade.census, strata.conditions)).encode()),
             "rows": _digest(strata.order, strata.start, strata.group_stratum, strata.condition),
             "hours": _digest(strata.values, strata.cell_key, strata.cell_start),
         }

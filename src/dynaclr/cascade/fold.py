@@ -81,6 +81,11 @@ class Cascade:
     batch_size, num_batches, seed
         Size B of a batch, number of batches in an epoch, and the seed.
 
+    Attributes
+    ----------
+    census
+        Number of anchors of each experiment, those without weight included.
+
     Raises
     ------
     DynaclrError
@@ -92,7 +97,9 @@ class Cascade:
         self.seed, self.batch_size, self.num_batches = seed, batch_size, num_batches
         self.time = axes.time
         groups = _labels(table, axes.experiment.columns, "group_by")
-        shares = axes.experiment.fractions(groups.names, np.bincount(groups.codes, minlength=len(groups.names)))
+        sizes = np.bincount(groups.codes, minlength=len(groups.names))
+        self.census = dict(zip(groups.names, sizes.tolist(), strict=True))
+        shares = axes.experiment.fractions(groups.names, sizes)
         conditions = _labels(table, axes.condition.columns, "stratify_by")
         axes.condition.check(conditions.names)
         hpi = None if axes.time is None else hours(table, groups)
