@@ -15,11 +15,13 @@ from typing import NamedTuple
 from dynaclr.cli.sentences import sentence_of
 from dynaclr.errors import DynaclrError, did_you_mean
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "main", "run_command"]
 
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXIT_PIPE = 141  # 128 + SIGPIPE
+
+_HANDLER = "dynaclr on the command line"
 
 
 class Command(NamedTuple):
@@ -57,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        code = _run(words)
+        code = run_command(words)
         sys.stdout.flush()
     except KeyboardInterrupt:
         if debug:
@@ -78,7 +80,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(words: list[str]) -> int:
+def run_command(words: Sequence[str]) -> int:
+    """Run one command in this process and let its errors pass, for commands that are made of others.
+
+    Parameters
+    ----------
+    words
+        The command and its options.
+
+    Returns
+    -------
+    int
+        The exit code.
+
+    Raises
+    ------
+    DynaclrError
+        If there is no such command, or from the command itself.
+    """
     name = words[0] if words else ""
     if name in ("-h", "--help", "help"):
         print(_help())
@@ -96,7 +115,7 @@ def _run(words: list[str]) -> int:
     _prepare_output()
     command = COMMANDS[name]
     run: Callable[[list[str]], None] = getattr(import_module(f"dynaclr.cli.{command.module}"), command.function)
-    run(words[1:])
+    run(list(words[1:]))
     return 0
 
 
@@ -123,11 +142,13 @@ def _help() -> str:
 def _prepare_output() -> None:
     """Show what our modules log, and warnings as one line without the source that raised them."""
     logger = logging.getLogger("dynaclr")
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+    for earlier in [handler for handler in logger.handlers if handler.name == _HANDLER]:
+        logger.removeHandler(earlier)  # it may hold a stream that is closed by now
+    handler = logging.StreamHandler()
+    handler.set_name(_HANDLER)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     warnings.formatwarning = lambda message, category, *_args, **_kwargs: f"{category.__name__}: {message}\n"
 
 

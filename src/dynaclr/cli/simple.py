@@ -34,9 +34,10 @@ def demo(arguments: Sequence[str]) -> None:
         "directory", metavar="DIR", nargs="?", type=Path, default=Path("dynaclr-demo"), help="default: %(default)s"
     )
     options = parser.parse_args(arguments)
+    from dynaclr.cli.main import run_command
     from dynaclr.demo import run_demo
 
-    run_demo(options.directory)
+    run_demo(options.directory, run_command)
 
 
 def preprocess(arguments: Sequence[str]) -> None:

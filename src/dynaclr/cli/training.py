@@ -171,6 +171,9 @@ def _silence() -> None:
     """Keep what Lightning says to nobody's use from the user's eyes."""
     # Our loaders read with threads of their own; workers would not help.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*persistent_workers=True.*")
+    # A checkpoint of one run, used in another, is no accident.
+    warnings.filterwarnings("ignore", message="The dirpath has changed from.*")
     # A registry without validation experiments is a choice.
     warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
     # Lightning 2.6 asks torch 2.13 for something that torch has renamed.
