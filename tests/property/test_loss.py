@@ -123,6 +123,15 @@ def test_repeated_pairs_count_repeatedly() -> None:
     assert NTXentHCL(0.1, beta=3.0)(embeddings, indices_tuple=triplets) == pytest.approx(expected.item())
 
 
+def test_a_single_mined_pair_of_each_kind_is_ignored() -> None:
+    """NTXentLoss returns zero for one positive and one negative pair, and so does beta 0, with a gradient."""
+    embeddings = random_batch(0)[0].requires_grad_()
+    triplet = (torch.tensor([0]), torch.tensor([1]), torch.tensor([2]))
+    loss = NTXentHCL(0.1, beta=0.0)(embeddings, indices_tuple=triplet)
+    assert loss == NTXentLoss(0.1)(embeddings, indices_tuple=triplet) == 0
+    loss.backward()
+
+
 @given(st.integers(0, 9), st.integers(1, 4), st.integers(1, 4))
 def test_beta_zero_is_ntxent_with_references(seed: int, rows: int, references: int) -> None:
     """With reference embeddings too, down to the single pair that NTXentLoss ignores."""
@@ -301,6 +310,9 @@ def test_clamped_share_counts_the_floor() -> None:
     loss(torch.tensor([[1.0, 0], [1, 0], [-1, 0], [0, 1]]), labels)
     assert loss.last_clamped_share == 0.75  # all but the last, whose negatives are at right angles to it
     assert not loss.last_clamped_share.requires_grad
+    masked = NTXentHCL(0.5, tau_plus=0.9, mask_same_lineage=True)
+    assert masked(torch.ones(4, 2), labels, lineage=torch.zeros(4)) == 0
+    assert masked.last_clamped_share == 0  # without negatives there is nothing to clamp
 
 
 def test_is_a_module_like_others() -> None:
