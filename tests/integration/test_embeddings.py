@@ -1,0 +1,234 @@
+"""Predictions on disk: one row per observation, in order, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from runs import make_data, make_model, write_two_experiments
+from torch.utils.data import DataLoader
+
+from dynaclr.embeddings import EmbeddingWriter, read_embeddings
+from dynaclr.errors import DynaclrError
+from dynaclr.experiment import ExperimentRegistry
+from dynaclr.index import MultiExperimentIndex
+
+pytestmark = [
+    # Advice about process workers; ours are threads.
+    pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
+    pytest.mark.filterwarnings("ignore:.*persistent_workers=True.*"),
+    # Lightning 2.6 with PyTorch 2.13: a deprecated name in Lightning's own code.
+    pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec.*:FutureWarning"),
+    # Ready-made batches have no indices; the order of arrival stands in.
+    pytest.mark.filterwarnings("ignore:Couldn't infer the batch indices.*"),
+]
+
+
+def _predict(writer: EmbeddingWriter, data: Any, model: LightningModule | None = None) -> None:
+    trainer = Trainer(
+        accelerator="cpu", logger=False, callbacks=[writer], enable_progress_bar=False, enable_checkpointing=False
+    )
+    trainer.predict(model or make_model(), data, return_predictions=False)
+
+
+def _observation(track: int, t: int = 0, **changes: Any) -> dict[str, Any]:
+    return {"experiment": "exp", "fov_name": "A/1/0", "track_id": track, "t": t, "y": 1.5, **changes}
+
+
+def _batches(*groups: Sequence[dict[str, Any]]) -> DataLoader[dict[str, Any]]:
+    """Return a loader of batches in which the crop of an observation holds its track's number."""
+    batches = [
+        {"anchor": torch.stack([torch.full((2, 1, 8, 8), float(row["track_id"])) for row in rows]), "index": rows}
+        for rows in groups
+    ]
+    return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Return a folder that does not outlive the test."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def test_one_row_per_observation_in_the_order_of_the_index(folder: Path) -> None:
+    """Rows, names and columns are those of the index; features are those of each cell's own crop."""
+    registry = write_two_experiments(folder)
+    _predict(EmbeddingWriter(folder / "new" / "embeddings.zarr"), make_data(registry))
+    table = read_embeddings(folder / "new" / "embeddings.zarr")
+
+    tracks = MultiExperimentIndex(ExperimentRegistry.from_yaml(registry), slice(0, 1), (32, 32)).tracks
+    identity = ["experiment", "fov_name", "track_id", "t"]
+    rows = [tuple(row) for row in tracks[identity].astype(object).to_numpy()]
+    assert [tuple(row) for row in table.obs[identity].astype(object).to_numpy()] == rows
+    assert list(table.obs_names) == ["_".join(map(str, row)) for row in rows]
+    assert table.obs_names.is_unique
+    for column in ("y", "x", "hours_post_infection"):
+        np.testing.assert_array_equal(table.obs[column], tracks[column])
+    for column in ("condition", "well_name", "global_track_id", "lineage_id"):
+        assert list(table.obs[column].astype(str)) == list(tracks[column].astype(str))
+
+    data, model = make_data(registry), make_model().eval()
+    data.setup("predict")
+    with torch.no_grad():
+        expected = [model(data.on_after_batch_transfer(batch, 0)["anchor"]) for batch in data.predict_dataloader()]
+    np.testing.assert_allclose(table.X, torch.cat([features for features, _ in expected]), rtol=1e-5, atol=1e-6)
+    projections = torch.cat([projections for _, projections in expected])
+    np.testing.assert_allclose(table.obsm["X_projections"], projections, rtol=1e-5, atol=1e-6)
+    assert table.X.dtype == np.float32
+
+
+def test_what_a_sampler_repeats_is_written_once(folder: Path) -> None:
+    """Padding, as distributed samplers make it, adds no rows."""
+    first, second = [_observation(3), _observation(1)], [_observation(2), _observation(3), _observation(1)]
+    _predict(EmbeddingWriter(folder / "e.zarr"), _batches(first, second))
+    table = read_embeddings(folder / "e.zarr")
+    assert list(table.obs_names) == ["exp_A/1/0_3_0", "exp_A/1/0_1_0", "exp_A/1/0_2_0"]
+    for row, track in enumerate([3, 1, 2]):
+        crop = torch.full((1, 2, 1, 8, 8), float(track))
+        np.testing.assert_allclose(table.X[row], make_model()(crop)[0][0].detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_anybody_can_read_the_store(folder: Path) -> None:
+    """It is a plain AnnData store in Zarr format 3: texts are categories, also those that are not ASCII."""
+    rows = [_observation(1, condition="Zürich"), _observation(2, condition="感染")]
+    _predict(EmbeddingWriter(folder / "e.zarr"), _batches(rows))
+    table = anndata.read_zarr(folder / "e.zarr")
+    assert list(table.obs["condition"]) == ["Zürich", "感染"]
+    assert table.obs["condition"].dtype == "category"
+    assert table.obs["track_id"].dtype == np.int64
+    assert (folder / "e.zarr" / "zarr.json").is_file()
+
+
+def test_an_existing_path_is_refused_before_anything_is_computed(folder: Path) -> None:
+    """Without overwrite, prediction does not begin; with it, the new rows are there."""
+    path = folder / "e.zarr"
+    _predict(EmbeddingWriter(path), _batches([_observation(1)]))
+    with pytest.raises(DynaclrError, match=r"output='.*e\.zarr' exists: .* overwrite=True"):
+        _predict(EmbeddingWriter(path), _batches([_observation(2)]), _Never())
+    assert list(read_embeddings(path).obs["track_id"]) == [1]
+    _predict(EmbeddingWriter(path, overwrite=True), _batches([_observation(2)]))
+    assert list(read_embeddings(path).obs["track_id"]) == [2]
+    assert _names(folder) == ["e.zarr"]
+
+
+class _Never(LightningModule):
+    """A model that nobody may call."""
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:  # noqa: ARG002  (Lightning passes it)
+        """Fail: the writer should have refused first."""
+        raise AssertionError("prediction began")
+
+
+@pytest.mark.parametrize("place", ["notes", "notes/e.zarr", "folder"])
+def test_what_is_no_store_is_left_alone(folder: Path, place: str) -> None:
+    """A file or a folder of something else is never replaced, whatever overwrite says."""
+    (folder / "notes").write_text("precious")
+    (folder / "folder").mkdir()
+    writer = EmbeddingWriter(folder / place, overwrite=True)
+    with pytest.raises(DynaclrError, match=r"is no Zarr store|cannot be written in"):
+        _predict(writer, _batches([_observation(1)]), _Never())
+    assert (folder / "notes").read_text() == "precious"
+    assert _names(folder) == ["folder", "notes"]
+
+
+class _Interrupted(LightningModule):
+    """A model that is interrupted at its second batch."""
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        """Predict once."""
+        if batch_idx > 0:
+            raise RuntimeError("power cut")
+        size = len(batch["index"])
+        return {"features": torch.zeros(size, 2), "projections": torch.zeros(size, 1), "index": batch["index"]}
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_an_interruption_leaves_what_was_there(folder: Path, earlier: bool) -> None:
+    """Half of the predictions are no store, and an earlier store stays."""
+    path = folder / "e.zarr"
+    if earlier:
+        _predict(EmbeddingWriter(path), _batches([_observation(1)]))
+    writer = EmbeddingWriter(path, overwrite=True)
+    with pytest.raises(RuntimeError, match="power cut"):
+        _predict(writer, _batches([_observation(5)], [_observation(6)]), _Interrupted())
+    assert _names(folder) == (["e.zarr"] if earlier else [])
+    if earlier:
+        assert list(read_embeddings(path).obs["track_id"]) == [1]
+    _predict(writer, _batches([_observation(7)]))
+    assert list(read_embeddings(path).obs["track_id"]) == [7]
+
+
+def test_names_that_would_collide_are_an_error(folder: Path) -> None:
+    """Two observations of which one name would be made are named, and nothing is written."""
+    rows = [_observation(1, experiment="a", fov_name="b_A/1/0"), _observation(1, experiment="a_b", fov_name="A/1/0")]
+    with pytest.raises(DynaclrError, match="two observations would have the name 'a_b_A/1/0_1_0'"):
+        _predict(EmbeddingWriter(folder / "e.zarr"), _batches(rows))
+    assert _names(folder) == []
+
+
+def test_predictions_without_identity_are_an_error(folder: Path) -> None:
+    """Batches without an index, and an index without the identifying columns, are named."""
+    nameless = DataLoader([{"anchor": torch.zeros(1, 2, 1, 8, 8)}], batch_size=None)  # type: ignore[arg-type]
+    with pytest.raises(DynaclrError, match="needs batches with the key 'index'"):
+        _predict(EmbeddingWriter(folder / "e.zarr"), nameless)
+    with pytest.raises(DynaclrError, match=r"lacks the columns \['experiment', 'fov_name', 't'\]"):
+        _predict(EmbeddingWriter(folder / "e.zarr"), _batches([{"track_id": 1}]))
+    assert _names(folder) == []
+
+
+def test_reading_something_else_is_an_error(folder: Path) -> None:
+    """A missing path, a folder, and an AnnData store of other things each have their sentence."""
+    with pytest.raises(DynaclrError, match="there is no store"):
+        read_embeddings(folder / "missing.zarr")
+    with pytest.raises(DynaclrError, match="is no Zarr store"):
+        read_embeddings(folder)
+
+
+TWO_PROCESSES = """
+import sys
+from pathlib import Path
+from lightning.pytorch import Trainer
+from dynaclr.embeddings import EmbeddingWriter
+from runs import make_data, make_model
+
+if __name__ == "__main__":
+    registry, output = map(Path, sys.argv[1:])
+    trainer = Trainer(
+        accelerator="cpu", devices=2, strategy="ddp", use_distributed_sampler=False, logger=False,
+        callbacks=[EmbeddingWriter(output)], enable_progress_bar=False, enable_checkpointing=False,
+    )
+    trainer.predict(make_model(), make_data(registry), return_predictions=False)
+"""
+
+
+def test_two_processes_write_what_one_writes(folder: Path) -> None:
+    """With gloo on two ranks, the store equals that of one process, row by row."""
+    registry = write_two_experiments(folder)
+    _predict(EmbeddingWriter(folder / "one.zarr"), make_data(registry))
+    script = folder / "predict.py"
+    script.write_text(textwrap.dedent(TWO_PROCESSES))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    arguments = [sys.executable, str(script), str(registry), str(folder / "two.zarr")]
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    one, two = read_embeddings(folder / "one.zarr"), read_embeddings(folder / "two.zarr")
+    assert list(two.obs_names) == list(one.obs_names)
+    np.testing.assert_allclose(two.X, one.X, rtol=1e-5, atol=1e-6)
+    assert one.obs.astype(str).equals(two.obs.astype(str))
+    assert not [name for name in _names(folder) if name.endswith(".part")]
