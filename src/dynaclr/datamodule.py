@@ -323,18 +323,24 @@ class MultiExperimentDataModule(LightningDataModule):
     # ------------------------------------------------------------------ resuming
 
     def _trained_batches(self) -> int:
-        return int(self._progress().processed)
+        return int(self._fit_loop().epoch_loop.batch_progress.current.processed)
 
-    def _progress(self) -> Any:
-        """Return the trainer's counts of the batches of this epoch."""
-        return _made(self.trainer, "fit").fit_loop.epoch_loop.batch_progress.current
+    def _fit_loop(self) -> Any:
+        return _made(self.trainer, "fit").fit_loop
 
     def _on_resume(self, behind: int) -> None:
-        """Correct the trainer's count of this epoch's batches, which is another one on another number of ranks."""
-        current = self._progress()
-        shift = behind - current.processed
+        """Correct what the trainer has made of a checkpoint, before it begins to train."""
+        epochs, batches = self._fit_loop().epoch_progress, self._fit_loop().epoch_loop.batch_progress
+        if epochs.current.processed > _made(self.train_sampler, "fit").epoch:
+            # The epoch is over. With max_steps Lightning (2.6) believes to be in its middle all the same, and would
+            # end the next one after a single batch.
+            epochs.increment_completed()
+            batches.reset_on_run()
+            return
+        # On another number of ranks than before, the same place is another number of batches.
+        shift = behind - batches.current.processed
         for count in ("ready", "started", "processed", "completed"):
-            setattr(current, count, getattr(current, count) + shift)
+            setattr(batches.current, count, getattr(batches.current, count) + shift)
 
 
 def _is_batch(batch: Any) -> bool:

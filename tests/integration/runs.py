@@ -26,6 +26,10 @@ LIGHTNING_WARNINGS = (
     "ignore:.*treespec, LeafSpec.*:FutureWarning",
     # Runs of a few steps.
     "ignore:The number of training batches .* is smaller than the logging interval.*",
+    # Runs that end or begin with a checkpoint on purpose.
+    "ignore:Be aware that when using `ckpt_path`, callbacks used to create the checkpoint.*",
+    "ignore:.*was called without a model. The last model of the previous.*",
+    "ignore:.*is set, but there is no last checkpoint available.*",
     # The tests' own choice of hardware.
     "ignore:GPU available but not used.*",
     "ignore:Checkpoint directory .* exists and is not empty.*",
