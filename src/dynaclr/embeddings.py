@@ -234,5 +234,6 @@ def _write(table: AnnData, path: Path) -> None:
             categories = pd.Index(pd.unique(values.dropna()), dtype=object)
             obs[name] = pd.Categorical(values, categories=categories)
     group = zarr.open_group(path, mode="w", zarr_format=3)
-    plain = AnnData(X=table.X, obs=obs, obsm=dict(table.obsm))
+    var = pd.DataFrame(index=pd.Index([f"feature_{number}" for number in range(table.n_vars)], dtype=object))
+    plain = AnnData(X=table.X, obs=obs, var=var, obsm=dict(table.obsm))
     anndata.io.write_elem(group, "/", plain, dataset_kwargs={"shards": None})
