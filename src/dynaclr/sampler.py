@@ -15,7 +15,8 @@ import torch.distributed
 from torch.utils.data import Sampler
 
 from dynaclr.cascade.axes import ConditionAxis, ExclusiveAxis, ExperimentAxis, LeakAxis, TimeAxis, as_columns
-from dynaclr.cascade.fold import Axes, Cascade
+from dynaclr.cascade.fold import Cascade
+from dynaclr.cascade.recipe import Axes, Recipe
 from dynaclr.errors import DynaclrError, RepeatedAnchorsWarning
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ class FlexibleBatchSampler(Sampler[list[int]]):
                 "have no batch; it needs a smaller batch_size or drop_last=False"
             )
         self.num_batches = rows // self.batch_size if drop_last else -(-rows // self.batch_size)
-        self._cascade = Cascade(valid_anchors, self._axes, self.batch_size, self.num_batches, self.seed)
+        self._recipe = Recipe(valid_anchors, self._axes, self.batch_size, self.num_batches, self.seed)
+        self._cascade = Cascade(self._recipe)
         self.epoch = self._position = self._resume_at = 0
         self._tell_consequences(rows)
 
@@ -136,9 +138,9 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         weights = self._axes.experiment.weights
         if weights is not None and not self._axes.experiment.columns:
             logger.warning("experiment_weights=%r has no effect with experiment_aware=False", dict(weights))
-        elif (used := len(self._cascade.strata.order)) < rows:
+        elif (used := len(self._recipe.strata.order)) < rows:
             logger.warning("experiment_weights=%r leaves out %d of %d anchors", dict(weights or {}), rows - used, rows)
-        small = self._cascade.too_small()
+        small = self._recipe.too_small()
         if small:
             sizes = ", ".join(f"{name!r} ({size} anchors)" for name, size in small.items())
             warnings.warn(
@@ -279,10 +281,10 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """What decides the batches: the options, and digests of the table's rows."""
-        strata = self._cascade.strata
+        strata = self._recipe.strata
         axes = self._axes
         return {
-            "anchors": sum(self._cascade.census.values()),
+            "anchors": sum(self._recipe.census.values()),
             "batch_size": self.batch_size,
             "num_batches": self.num_batches,
             "seed": self.seed,
@@ -291,7 +293,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             "condition": repr(axes.condition),
             "time": repr(axes.time),
             "exclusive": repr(axes.exclusive),
-            "labels": _digest(repr((self._cascade.census, strata.conditions)).encode()),
+            "labels": _digest(repr((self._recipe.census, strata.conditions)).encode()),
             "rows": _digest(strata.order, strata.start, strata.group_stratum, strata.condition),
             "hours": _digest(strata.values, strata.cell_key, strata.cell_start),
         }

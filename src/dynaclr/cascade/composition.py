@@ -18,9 +18,8 @@ from dynaclr.randomness import below, keys, lanes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dynaclr.cascade.focus import Focus
     from dynaclr.cascade.quotas import Shares
-    from dynaclr.cascade.strata import Strata
+    from dynaclr.cascade.recipe import Recipe
 
     Ints = NDArray[np.int64]
     Words = NDArray[np.uint64]
@@ -56,46 +55,40 @@ class Composition:
     focal: Ints
 
 
-def focal_quotas(seed: int, epoch: int, shares: Shares, chunk: Ints, primary: int, focal_count: int) -> Ints:
+def focal_quotas(recipe: Recipe, epoch: int, shares: Shares, chunk: Ints) -> Ints:
     """Share the focal anchors of each batch out over its conditions, in proportion to their quotas.
 
-    The same systematic rounding as for the quotas, in whole numbers: ``focal_count * quota / primary`` with one offset
-    for each batch.
+    The same systematic rounding as for the quotas, in whole numbers: ``focal * quota / primary`` with one offset for
+    each batch.
 
     Returns
     -------
     ndarray of int64, shape (M,)
         Number of focal anchors in each share, at most its quota.
     """
-    shift = below(keys(seed, epoch, "focal-quota", chunk), primary)[shares.batch]
-    total = focal_count * shares.before + shift
-    near: Ints = (total + focal_count * shares.quota) // primary - total // primary
+    shift = below(keys(recipe.seed, epoch, "focal-quota", chunk), recipe.primary)[shares.batch]
+    total = recipe.focal * shares.before + shift
+    near: Ints = (total + recipe.focal * shares.quota) // recipe.primary - total // recipe.primary
     return near
 
 
-def enriched(
-    seed: int,
-    epoch: int,
-    strata: Strata,
-    focus: Focus,
-    shares: Shares,
-    chunk: Ints,
-    group: Ints,
-    primary: int,
-    focal_count: int,
-) -> tuple[Ints, Ints, Ints, Ints]:
+def focal_hpi(recipe: Recipe, epoch: int, shares: Shares, chunk: Ints, group: Ints) -> Ints:
+    """Draw the focal HPI of each batch of a chunk; return codes into `Strata.values`, shape ``(K,)``."""
+    assert recipe.focus is not None  # noqa: S101  only asked for with focal anchors
+    return recipe.focus.choose(group, shares, keys(recipe.seed, epoch, "focal-hpi", chunk))
+
+
+def enriched(recipe: Recipe, epoch: int, shares: Shares, chunk: Ints, group: Ints) -> tuple[Ints, Ints, Ints, Ints]:
     """Draw the primary anchors of a chunk with part of them near a focal HPI.
 
     Parameters
     ----------
-    seed, epoch
-        Address of the randomness.
-    strata, focus, shares
-        What to draw from, and how many of each stratum.
+    recipe, epoch
+        What to draw from, and the address of the randomness.
+    shares
+        How many anchors of each stratum.
     chunk, group : ndarray of int64, shape (K,)
         Global batch numbers and their experiments.
-    primary, focal_count
-        Number of primary anchors in each batch, and how many of them are focal.
 
     Returns
     -------
@@ -104,13 +97,15 @@ def enriched(
     focal : ndarray of int64, shape (K,)
         Codes of the focal HPI.
     """
-    focal = focus.choose(group, shares, keys(seed, epoch, "focal-hpi", chunk))
-    near = focal_quotas(seed, epoch, shares, chunk, primary, focal_count)
+    strata, focus = recipe.strata, recipe.focus
+    assert focus is not None  # noqa: S101
+    focal = focal_hpi(recipe, epoch, shares, chunk, group)
+    near = focal_quotas(recipe, epoch, shares, chunk)
     size, begin = strata.start[shares.stratum + 1] - strata.start[shares.stratum], strata.start[shares.stratum]
     number = chunk[shares.batch]
 
     def key(purpose: str) -> Words:
-        return keys(seed, epoch, purpose, number, shares.stratum)
+        return keys(recipe.seed, epoch, purpose, number, shares.stratum)
 
     # Where the stratum is smaller than what is asked of it, whole copies of it come first; what is left is distinct.
     copies_run, copies = balanced(size, near // size * size, key("copies"))
@@ -131,27 +126,26 @@ def enriched(
     return batch, np.concatenate([places for _, places, _ in parts]), role, focal
 
 
-def leaked(seed: int, epoch: int, strata: Strata, chunk: Ints, group: Ints, count: int) -> tuple[Ints, Ints]:
-    """Draw `count` anchors for each batch uniformly from all experiments but its own; return batch and place, flat."""
+def leaked(recipe: Recipe, epoch: int, chunk: Ints, group: Ints) -> tuple[Ints, Ints]:
+    """Draw each batch's leaked anchors uniformly from all experiments but its own; return batch and place, flat."""
+    strata, count = recipe.strata, np.full(len(chunk), recipe.leaked)
     begin, end = strata.group_start[group], strata.group_start[group + 1]
     others = len(strata.order) - (end - begin)
-    run, value = balanced(others, np.full(len(chunk), count), keys(seed, epoch, "leaked", chunk))
+    run, value = balanced(others, count, keys(recipe.seed, epoch, "leaked", chunk))
     return run, value + np.where(value >= begin[run], (end - begin)[run], 0)
 
 
-def shuffled(
-    seed: int, epoch: int, chunk: Ints, batch: Ints, place: Ints, role: Ints, batch_size: int
-) -> tuple[Ints, Ints]:
+def shuffled(recipe: Recipe, epoch: int, chunk: Ints, batch: Ints, place: Ints, role: Ints) -> tuple[Ints, Ints]:
     """Gather the anchors of each batch and put them in random order; return place and role, shape ``(K, B)``.
 
     The key of an anchor is its place, so the order depends neither on the chunk nor on how the batch was composed;
     copies of one anchor keep the order of their roles.
     """
-    word = (lanes(keys(seed, epoch, "shuffle", chunk)[batch], place) >> (64 - _SHUFFLE_BITS)).astype(np.int64)
+    word = (lanes(keys(recipe.seed, epoch, "shuffle", chunk)[batch], place) >> (64 - _SHUFFLE_BITS)).astype(np.int64)
     # One sort of (batch, random bits, position) groups and shuffles. The number of random bits is fixed, so that the
     # rare tie is broken alike in a chunk of any length.
     bits = len(batch).bit_length()
     packed = (((batch << _SHUFFLE_BITS) | word) << bits) | np.arange(len(batch))
     packed.sort()
     at = packed & ((1 << bits) - 1)
-    return place[at].reshape(-1, batch_size), role[at].reshape(-1, batch_size)
+    return place[at].reshape(-1, recipe.batch_size), role[at].reshape(-1, recipe.batch_size)

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dynaclr.cascade.composition import Role, focal_quotas
+from dynaclr.cascade.composition import Role, focal_hpi, focal_quotas
 from dynaclr.cascade.draws import balanced, distinct
 from dynaclr.randomness import generator, keys, lanes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dynaclr.cascade.fold import Cascade
     from dynaclr.cascade.quotas import Shares
+    from dynaclr.cascade.recipe import Recipe
     from dynaclr.cascade.schedule import Schedule
 
     Ints = NDArray[np.int64]
@@ -66,19 +66,16 @@ class ExclusiveDraws:
 
     Parameters
     ----------
-    cascade
-        Strata, quotas and options.
-    codes : ndarray of int64, shape (M,)
-        The exclusive value of each place of `Strata.order`.
-    epoch
-        The epoch.
-    schedule
-        Its schedule.
+    recipe
+        Strata, quotas and exclusive values.
+    epoch, schedule
+        The epoch and its schedule.
     """
 
-    def __init__(self, cascade: Cascade, codes: Ints, epoch: int, schedule: Schedule) -> None:
-        self._cascade = cascade
-        self._codes = codes
+    def __init__(self, recipe: Recipe, epoch: int, schedule: Schedule) -> None:
+        assert recipe.exclusive is not None  # noqa: S101  only made with exclusivity
+        self._recipe = recipe
+        self._codes = recipe.exclusive
         self._epoch = epoch
         self._schedule = schedule
         self._passes: dict[int, _GroupPasses] = {}
@@ -92,31 +89,31 @@ class ExclusiveDraws:
         return np.repeat(np.arange(len(numbers)), batch_size), place, role, np.array([focal for _, focal in composed])
 
     def _one(self, number: int) -> tuple[_Batch, int]:
-        cascade, chunk = self._cascade, np.array([number])
+        recipe, chunk = self._recipe, np.array([number])
         group = self._schedule.group[chunk]
         batch, focal = _Batch(self._codes), -1
-        if cascade.focus is None:
+        if recipe.focus is None:
             for places in self._passes_of(int(group[0])).batch(int(self._schedule.nth[number])):
                 batch.add(places, Role.PRIMARY)
         else:
-            shares = cascade.quotas.shares(group, self._schedule.offset[chunk])
-            near = focal_quotas(cascade.seed, self._epoch, shares, chunk, cascade.primary, cascade.focal)
-            focal = int(cascade.focus.choose(group, shares, keys(cascade.seed, self._epoch, "focal-hpi", chunk))[0])
+            shares = recipe.quotas.shares(group, self._schedule.offset[chunk])
+            near = focal_quotas(recipe, self._epoch, shares, chunk)
+            focal = int(focal_hpi(recipe, self._epoch, shares, chunk, group)[0])
             self._enrich(batch, number, shares, near, focal)
         self._leak(batch, number, int(group[0]))
         return batch, focal
 
     def _passes_of(self, group: int) -> _GroupPasses:
         if group not in self._passes:
-            self._passes[group] = _GroupPasses(self._cascade, self._codes, self._epoch, self._schedule, group)
+            self._passes[group] = _GroupPasses(self._recipe, self._epoch, self._schedule, group)
         return self._passes[group]
 
     def _key(self, purpose: str, number: int, stratum: int) -> Words:
-        return keys(self._cascade.seed, self._epoch, purpose, number, stratum)
+        return keys(self._recipe.seed, self._epoch, purpose, number, stratum)
 
     def _enrich(self, batch: _Batch, number: int, shares: Shares, near: Ints, focal: int) -> None:
         """Add focal anchors, then global ones; the strata with the fewest values to spare choose first."""
-        values = self._cascade.exclusive_values[shares.stratum]
+        values = self._recipe.exclusive_values[shares.stratum]
         order = np.argsort(values - shares.quota, kind="stable")
         crowded = values < shares.quota
         for at in order:
@@ -130,7 +127,7 @@ class ExclusiveDraws:
             )
 
     def _near(self, batch: _Batch, number: int, stratum: int, count: int, focal: int, crowded: bool) -> Ints:
-        strata, focus = self._cascade.strata, self._cascade.focus
+        strata, focus = self._recipe.strata, self._recipe.focus
         assert focus is not None  # noqa: S101  only called with a time axis
         begin, end = strata.start[stratum : stratum + 2]
         copies = np.tile(np.arange(begin, end), count // (end - begin))
@@ -147,7 +144,7 @@ class ExclusiveDraws:
         self, batch: _Batch, chosen: Ints, stratum: int, count: int, focal: int, key: Words, crowded: bool
     ) -> Ints:
         """Complete `chosen` by the anchors nearest to the focal HPI."""
-        strata, focus = self._cascade.strata, self._cascade.focus
+        strata, focus = self._recipe.strata, self._recipe.focus
         assert focus is not None  # noqa: S101
         size, reach = int(strata.start[stratum + 1] - strata.start[stratum]), 4 * count
         while True:
@@ -165,7 +162,7 @@ class ExclusiveDraws:
 
     def _others(self, batch: _Batch, number: int, stratum: int, count: int, chosen: Ints, crowded: bool) -> Ints:
         """Draw global anchors from what remains of the stratum."""
-        begin, end = (int(edge) for edge in self._cascade.strata.start[stratum : stratum + 2])
+        begin, end = (int(edge) for edge in self._recipe.strata.start[stratum : stratum + 2])
         key = self._key("global", number, stratum)
         if not crowded:
             candidates = self._in_random_order(begin, end, count, key, batch, crowded)
@@ -191,12 +188,12 @@ class ExclusiveDraws:
 
     def _leak(self, batch: _Batch, number: int, group: int) -> None:
         """Add leaked anchors from the other experiments, of values that are new as far as there are any."""
-        cascade, count = self._cascade, self._cascade.leaked
+        recipe, count = self._recipe, self._recipe.leaked
         if not count:
             return
-        begin, end = (int(edge) for edge in cascade.strata.group_start[group : group + 2])
-        others = len(cascade.strata.order) - (end - begin)
-        key = keys(cascade.seed, self._epoch, "leaked", number)
+        begin, end = (int(edge) for edge in recipe.strata.group_start[group : group + 2])
+        others = len(recipe.strata.order) - (end - begin)
+        key = keys(recipe.seed, self._epoch, "leaked", number)
         few = 4 * count + 16
         for reach in (few, others):
             sample = distinct(np.array([others]), np.array([min(reach, others)]), key)
@@ -220,12 +217,13 @@ def _permuted(low: int, high: int, key: Words) -> Ints:
 class _GroupPasses:
     """Fair passes of one experiment's strata, deferring anchors whose value the batch holds already."""
 
-    def __init__(self, cascade: Cascade, codes: Ints, epoch: int, schedule: Schedule, group: int) -> None:
-        self._codes = codes
-        first, last = cascade.strata.group_stratum[group : group + 2]
-        self._queues = [_Queue(cascade, epoch, int(stratum)) for stratum in range(first, last)]
-        self._quotas = cascade.quotas.per_group[group].counts(schedule.offset[schedule.batches_of(group)])
-        self._values = cascade.exclusive_values[first:last]
+    def __init__(self, recipe: Recipe, epoch: int, schedule: Schedule, group: int) -> None:
+        assert recipe.exclusive is not None  # noqa: S101
+        self._codes = recipe.exclusive
+        first, last = recipe.strata.group_stratum[group : group + 2]
+        self._queues = [_Queue(recipe, epoch, int(stratum)) for stratum in range(first, last)]
+        self._quotas = recipe.quotas.per_group[group].counts(schedule.offset[schedule.batches_of(group)])
+        self._values = recipe.exclusive_values[first:last]
         self._done: list[list[Ints]] = []
 
     def batch(self, nth: int) -> list[Ints]:
@@ -247,9 +245,9 @@ class _Queue:
     Each anchor carries the number of the pass in which it was to be drawn.
     """
 
-    def __init__(self, cascade: Cascade, epoch: int, stratum: int) -> None:
-        self._begin, self._end = (int(edge) for edge in cascade.strata.start[stratum : stratum + 2])
-        self._address = (cascade.seed, epoch)
+    def __init__(self, recipe: Recipe, epoch: int, stratum: int) -> None:
+        self._begin, self._end = (int(edge) for edge in recipe.strata.start[stratum : stratum + 2])
+        self._address = (recipe.seed, epoch)
         self._stratum = stratum
         self._passes = 0
         self._deferred = np.empty((2, 0), dtype=np.int64)  # rows: place, number of the pass

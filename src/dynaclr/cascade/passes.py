@@ -10,13 +10,10 @@ from dynaclr.cascade.draws import spread, starts_of
 from dynaclr.randomness import generator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
-    from dynaclr.cascade.rounding import SystematicRounding
+    from dynaclr.cascade.recipe import Recipe
     from dynaclr.cascade.schedule import Schedule
-    from dynaclr.cascade.strata import Strata
 
     Ints = NDArray[np.int64]
 
@@ -31,33 +28,19 @@ class FairPasses:
 
     Parameters
     ----------
-    seed, epoch
-        Address of the randomness.
-    strata
-        The sorted anchors.
-    schedule
-        The epoch's schedule.
-    quotas
-        One rounding per group.
-    primary
-        Number of primary anchors in a batch.
+    recipe
+        Strata and quotas.
+    epoch, schedule
+        The epoch and its schedule.
     """
 
-    def __init__(
-        self,
-        seed: int,
-        epoch: int,
-        strata: Strata,
-        schedule: Schedule,
-        quotas: Sequence[SystematicRounding],
-        primary: int,
-    ) -> None:
-        self._address = (seed, epoch)
-        self._strata = strata
+    def __init__(self, recipe: Recipe, epoch: int, schedule: Schedule) -> None:
+        self._address = (recipe.seed, epoch)
+        self._strata = strata = recipe.strata
         self._schedule = schedule
-        self._quotas = quotas
-        counts = np.bincount(schedule.group, minlength=len(quotas))
-        self._group_base = starts_of(counts * primary)
+        self._quotas = recipe.quotas.per_group
+        counts = np.bincount(schedule.group, minlength=len(self._quotas))
+        self._group_base = starts_of(counts * recipe.primary)
         self._stream = np.empty(int(self._group_base[-1]), dtype=np.int64)
         self._begins: dict[int, Ints] = {}  # group -> (its batches + 1, its strata): draws before each batch
         self._base = np.zeros(len(strata.condition), dtype=np.int64)

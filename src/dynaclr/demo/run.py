@@ -1,0 +1,184 @@
+"""Runs the demo: the same commands that a user types, one after the other, in one directory."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from dynaclr.demo.movies import write_movies
+from dynaclr.errors import DynaclrError
+
+_MADE_BY_DEMO: Final = "demo.txt"  # marks a directory that the demo may write anew
+_PICTURED: Final = 24
+
+
+def run_demo(directory: Path, command_line: Callable[[Sequence[str]], int]) -> None:
+    """Write two experiments, train an encoder on them, embed all cells and say where everything is.
+
+    Parameters
+    ----------
+    directory
+        A new or empty directory, or that of an earlier demo, which is replaced.
+    command_line
+        Runs one command of ``dynaclr``, such as ``["preprocess", "experiments.yml"]``, and returns its exit code.
+
+    Raises
+    ------
+    DynaclrError
+        If there is something else in the directory.
+    """
+    begin = time.monotonic()
+    directory = _cleared(directory)
+    _say(f"Two made-up experiments with different channels go to {directory}")
+    registry, config = write_movies(directory), directory / "fit.yml"
+    config.write_text(_CONFIG_HEAD + yaml.safe_dump(_configuration(directory), sort_keys=False), encoding="utf-8")
+    checkpoint = directory / "logs" / "demo" / "checkpoints" / "last.ckpt"
+    embeddings = directory / "embeddings.zarr"
+    for words in (
+        ["preprocess", str(registry)],
+        ["fit", "--config", str(config)],
+        ["predict", "--config", str(config), "--ckpt_path", str(checkpoint), "--output", str(embeddings)],
+    ):
+        _say("$ dynaclr " + " ".join(words))
+        if code := command_line(words):
+            raise DynaclrError(f"the demo stopped, because 'dynaclr {words[0]}' ended with exit code {code!r}")
+    pictures = _draw(directory, config, embeddings)
+    _say(f"Done in {time.monotonic() - begin:.0f} s. What there is to look at:")
+    results = {
+        "data": f"{registry}",
+        "configuration": f"{config}",
+        "log": f"{directory / 'logs'}    (tensorboard --logdir {directory / 'logs'})",
+        "batches": f"{pictures['batches']}",
+        "embeddings": f"{embeddings}    (anndata.read_zarr), drawn in {pictures['embeddings'].name}",
+    }
+    for name, where in results.items():
+        print(f"  {name:<14} {where}")
+
+
+def _say(text: str) -> None:
+    print(f"\n{text}", flush=True)
+
+
+def _cleared(directory: Path) -> Path:
+    """Return the directory, empty but for the mark."""
+    directory = Path(directory)
+    if directory.exists() and not directory.is_dir():
+        raise DynaclrError(f"DIR={str(directory)!r} is a file, but the demo needs a directory")
+    if directory.exists() and any(directory.iterdir()):
+        if not (directory / _MADE_BY_DEMO).exists():
+            raise DynaclrError(
+                f"DIR={str(directory)!r} holds files that are not the demo's; it needs a new or empty directory"
+            )
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / _MADE_BY_DEMO).write_text("Written by 'dynaclr demo', which replaces this directory.\n")
+    return directory
+
+
+def _draw(directory: Path, config: Path, embeddings: Path) -> dict[str, Path]:
+    """Draw the batches of the first epoch, and the embeddings."""
+    from dynaclr.datamodule import MultiExperimentDataModule
+    from dynaclr.embeddings import read_embeddings
+    from dynaclr.report.batches import batch_table, plot_batches
+    from dynaclr.report.embeddings import plot_embeddings
+
+    init_args = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]["init_args"]
+    data = MultiExperimentDataModule(**{**init_args, "normalizations": [], "augmentations": []})
+    data.setup("fit")
+    assert data.train_sampler is not None  # noqa: S101  set up for fit
+    assert data.train_index is not None  # noqa: S101
+    table = batch_table(data.train_sampler, data.train_index.valid_anchors, batches=_PICTURED)
+    return {
+        "batches": plot_batches(table, directory / "batches.png", title="The first batches of the demo"),
+        "embeddings": plot_embeddings(read_embeddings(embeddings), directory / "embeddings.png"),
+    }
+
+
+_CONFIG_HEAD: Final = (
+    "# Written by `dynaclr demo`. A commented configuration for real experiments is\n"
+    "# examples/configs/multi_experiment_fit.yml in the repository.\n"
+)
+
+
+def _configuration(directory: Path) -> dict[str, Any]:
+    """Return the configuration of the demo's training: small, but with every axis of sampling on."""
+    keys = ["ch_0", "ch_1"]
+    return {
+        "seed_everything": 42,
+        "trainer": {
+            "accelerator": "cpu",
+            "devices": 1,
+            "max_epochs": 4,
+            "deterministic": True,
+            "use_distributed_sampler": False,
+            "log_every_n_steps": 5,
+            "num_sanity_val_steps": 0,
+            "logger": {
+                "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
+                "init_args": {"save_dir": str(directory / "logs"), "name": "", "version": "demo"},
+            },
+            "callbacks": [
+                {
+                    "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+                    "init_args": {"save_last": True, "save_top_k": 0},
+                }
+            ],
+        },
+        "model": {
+            "class_path": "dynaclr.engine.ContrastiveModule",
+            "init_args": {
+                "encoder": {
+                    "class_path": "dynaclr.encoder.ContrastiveEncoder",
+                    "init_args": {
+                        "backbone": "convnext_atto",
+                        "in_channels": 2,
+                        "in_stack_depth": 1,
+                        "stem_kernel_size": [1, 4, 4],
+                        "stem_stride": [1, 4, 4],
+                        "embedding_dim": 320,
+                        "projection_dim": 32,
+                    },
+                },
+                "loss_function": {
+                    "class_path": "dynaclr.loss.NTXentHCL",
+                    "init_args": {"temperature": 0.2, "beta": 0.5, "mask_same_lineage": True},
+                },
+                "lr": 0.001,
+                "example_input_array_shape": [1, 2, 1, 32, 32],
+            },
+        },
+        "data": {
+            "class_path": "dynaclr.datamodule.MultiExperimentDataModule",
+            "init_args": {
+                "experiments_yaml": str(directory / "experiments.yml"),
+                "z_range": [0, 1],
+                "yx_patch_size": [48, 48],
+                "final_yx_patch_size": [32, 32],
+                "val_experiments": [],
+                "tau_range": [0.5, 2.0],
+                "batch_size": 32,
+                "num_workers": 1,
+                "leaky": 0.1,
+                "temporal_enrichment": True,
+                "temporal_window_hours": 1.0,
+                "normalizations": [
+                    {"class_path": "dynaclr.transforms.NormalizeSampled", "init_args": {"keys": keys}},
+                ],
+                "augmentations": [
+                    {
+                        "class_path": "dynaclr.transforms.RandAffined",
+                        "init_args": {"keys": keys, "prob": 0.8, "rotate_range": [0.0, 0.0, 3.14]},
+                    },
+                    {
+                        "class_path": "dynaclr.transforms.RandGaussianNoised",
+                        "init_args": {"keys": keys, "prob": 0.5, "std": 0.1},
+                    },
+                ],
+            },
+        },
+    }
