@@ -376,6 +376,16 @@ def test_only_fovs_that_are_used_must_hold_the_window() -> None:
         assert "B/1/0" in set(index_of(registry).tracks["fov_name"])
 
 
+def test_a_patch_is_compared_with_height_and_width() -> None:
+    """In an image of 64 x 40 pixels, 41 fits the height and not the width; a patch as large as the image fits."""
+    with written(_with_first_fov(TWO, y=64, x=40)) as registry:
+        with pytest.raises(DynaclrError, match=r"got \(8, 41\) for FOV 'exp_alpha:A/1/0' of 64 x 40 pixels"):
+            index_of(registry, yx_patch_size=(8, 41))
+        table = index_of(registry, yx_patch_size=(64, 40), include_wells=["A/1"]).tracks
+    assert set(table.loc[table["experiment"] == "exp_alpha", "y_clamp"]) == {32}
+    assert set(table.loc[table["experiment"] == "exp_alpha", "x_clamp"]) == {20}
+
+
 def test_a_fov_without_csv_is_skipped_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     """The warning names the experiment and its FOVs, once."""
     with written(_with_first_fov(TWO, has_csv=False)) as registry:
