@@ -1,0 +1,167 @@
+"""Two real processes (gloo, CPU): equal steps, disjoint batches, equal weights, a clean end."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch.callbacks import ModelCheckpoint
+from runs import LIGHTNING_WARNINGS, Recorder, make_data, make_model, make_trainer, write_two_experiments
+
+from dynaclr.experiment import ExperimentRegistry
+from dynaclr.index import MultiExperimentIndex
+
+pytestmark = [pytest.mark.filterwarnings(warning) for warning in LIGHTNING_WARNINGS]
+
+WORKER = Path(__file__).parent / "ddp_worker.py"
+TWO_RANKS: dict[str, Any] = {"strategy": "ddp", "devices": 2, "num_sanity_val_steps": 1}
+
+
+class Ranks:
+    """Runs jobs on two ranks in a folder.
+
+    Parameters
+    ----------
+    root
+        A folder that lives as long as the test.
+    **registry
+        Options of the registry.
+    """
+
+    def __init__(self, root: Path, **registry: Any) -> None:
+        self.root = root
+        self.registry = write_two_experiments(root, **registry)
+
+    def start(
+        self, stage: str, data: dict[str, Any], trainer: dict[str, Any], **job: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a job until it ends."""
+        path = self.root / "job.json"
+        given = {"stage": stage, "registry": str(self.registry), "data": data, "trainer": {**TWO_RANKS, **trainer}}
+        path.write_text(json.dumps({**given, **job}))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        command = [sys.executable, str(WORKER), str(path)]
+        # A deadlock is a failure, not a test run that never ends.
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+
+    def __call__(self, stage: str, data: dict[str, Any], **options: Any) -> list[dict[str, Any]]:
+        """Run a job and return what both ranks saw."""
+        ended = self.start(stage, data, options.pop("trainer", {}), **options)
+        assert ended.returncode == 0, ended.stderr[-4000:]
+        seen = [json.loads((self.root / f"rank{rank}.json").read_text()) for rank in range(2)]
+        assert [rank["status"] for rank in seen] == ["finished"] * 2
+        assert [rank["world_size"] for rank in seen] == [2, 2]
+        return seen
+
+
+@contextmanager
+def two_ranks(**registry: Any) -> Iterator[Ranks]:
+    """Write the registry to a folder that lives as long as the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Ranks(Path(folder), **registry)
+
+
+def fit_on_one_rank(ranks: Ranks, data: dict[str, Any], ckpt_path: Path | None = None, **trainer: Any) -> Recorder:
+    """Fit in this process and return what it saw."""
+    recorder = Recorder()
+    made = make_trainer(ranks.root, **{"callbacks": [recorder], "num_sanity_val_steps": 0, **trainer})
+    made.fit(make_model(), datamodule=make_data(ranks.registry, **data), ckpt_path=ckpt_path, weights_only=True)
+    return recorder
+
+
+def test_two_processes_train_on_the_batches_of_one_in_turn() -> None:
+    """With an odd number of batches, threads that read ahead, validation, and a stop in between.
+
+    Rank r sees batches r, r + 2, ..., and a run resumed in the middle of an epoch sees the rest of them: two ranks
+    what two would have seen, and one rank all that the two together had not.
+    """
+    data = {"batch_size": 4, "num_workers": 2, "val_experiments": ["exp_beta"]}
+    with two_ranks() as ranks:
+        whole = ranks("fit", data, trainer={"max_epochs": 2})
+        checkpoint = ranks.root / "steps" / "step=2.ckpt"
+        resumed = ranks("fit", data, trainer={"max_epochs": 2}, ckpt_path=str(checkpoint))
+        alone = fit_on_one_rank(ranks, data, max_epochs=2)
+        on_one = fit_on_one_rank(ranks, data, checkpoint, max_epochs=2)
+    assert_ranks_take_turns(whole, alone)
+    for before, after in zip(whole, resumed, strict=True):
+        assert after["trained"] == before["trained"][2:]
+        assert after["weights"] == before["weights"]
+        assert after["steps"] == before["steps"]
+    assert on_one.epoch(0) == alone.epoch(0)[4:]
+    assert on_one.epoch(1) == alone.epoch(1)
+    assert on_one.validated == alone.validated
+
+
+def assert_ranks_take_turns(ranks: list[dict[str, Any]], alone: Recorder) -> None:
+    """Compare what two ranks saw with each other and with what one sees alone."""
+    first, second = ranks
+    assert first["steps"] == second["steps"] == 2 * 4
+    assert first["weights"] == second["weights"]
+    for epoch in (0, 1):
+        batches = [[name for seen, name in rank["trained"] if seen == epoch] for rank in ranks]
+        assert [len(names) for names in batches] == [4, 4]
+        assert not set(batches[0]) & set(batches[1])
+        in_turn = [name for pair in zip(*batches, strict=True) for name in pair]
+        assert in_turn[:7] == alone.epoch(epoch), "seven batches in an epoch, and an eighth so that ranks are equal"
+    validated = [[[name for seen, name in rank["validated"] if seen == epoch] for epoch in (0, 1)] for rank in ranks]
+    assert len(validated[0][0]) == len(validated[1][0]) > 0
+    assert not set(validated[0][0]) & set(validated[1][0])
+    assert [epochs[0] for epochs in validated] == [epochs[1] for epochs in validated]
+
+
+def test_a_run_of_one_rank_is_resumed_on_two() -> None:
+    """Three of seven batches are behind: two ranks share the other four, and then whole epochs."""
+    data = {"batch_size": 4, "num_workers": 1, "val_experiments": ["exp_beta"]}
+    with two_ranks() as ranks:
+        keep, recorder = (
+            ModelCheckpoint(ranks.root / "one", filename="{step}", every_n_train_steps=3, save_top_k=-1),
+            Recorder(),
+        )
+        fit_on_one_rank(ranks, data, max_epochs=2, callbacks=[keep, recorder], enable_checkpointing=True)
+        resumed = ranks("fit", data, trainer={"max_epochs": 2}, ckpt_path=str(ranks.root / "one" / "step=3.ckpt"))
+    shares = [[[name for seen, name in rank["trained"] if seen == epoch] for rank in resumed] for epoch in (0, 1)]
+    assert [name for pair in zip(*shares[0], strict=True) for name in pair] == recorder.epoch(0)[3:]
+    assert [name for pair in zip(*shares[1], strict=True) for name in pair][:7] == recorder.epoch(1)
+    assert [[epoch for epoch, _ in rank["validated"]][-1] for rank in resumed] == [1, 1]
+    assert {epoch for rank in resumed for epoch, _ in rank["validated"]} == {0, 1}
+
+
+def test_two_processes_predict_every_observation_once() -> None:
+    """The first rank the first half, in order, and the second the rest."""
+    with two_ranks() as ranks:
+        seen = ranks("predict", {"batch_size": 16})
+        registry = ExperimentRegistry.from_yaml(ranks.registry)
+        tracks = MultiExperimentIndex(registry, slice(0, 1), (32, 32)).tracks
+    everything = [[name, t] for name, t in zip(tracks["global_track_id"], tracks["t"].tolist(), strict=True)]
+    assert seen[0]["predicted"] + seen[1]["predicted"] == everything
+    assert len(seen[1]["predicted"]) > 0
+
+
+def test_lightnings_own_sampler_is_refused_in_words() -> None:
+    """It would put its sampler in the place of ours."""
+    with two_ranks() as ranks:
+        ended = ranks.start("fit", {}, {"max_epochs": 1, "use_distributed_sampler": True})
+    assert ended.returncode != 0
+    assert "use_distributed_sampler is True on 2 ranks, but needs to be False" in ended.stderr
+
+
+def test_an_error_on_one_rank_ends_both() -> None:
+    """A chunk that cannot be read stops the whole job, with its sentence."""
+    with two_ranks() as ranks:
+        place = ExperimentRegistry.from_yaml(ranks.registry).positions("exp_alpha")["A/1/0"]
+        (place.array_path / "4" / "0" / "0" / "0" / "0").write_bytes(b"short")
+        ended = ranks.start("fit", {"num_workers": 2}, {"max_epochs": 1})
+    assert ended.returncode != 0
+    assert "frame 4 of experiment 'exp_alpha', FOV A/1/0 cannot be read" in ended.stderr
