@@ -301,34 +301,32 @@ def _fingerprint(position: Position, channels: Sequence[str]) -> dict[str, Any]:
 
 
 def _save(work: Path, position: Position, found: _Found) -> None:
-    """Keep a finished FOV for a run after an interruption."""
-    frames = {channel: of_frames for channel, (_, of_frames) in found.items()}
-    content = {"fingerprint": _fingerprint(position, list(found)), "frames": frames}
-    mark = work.with_name(f"{work.name}.json")
+    """Keep a finished FOV, in one file, for a run after an interruption."""
+    summaries = [summary.to_bytes() for summary, _ in found.values()]
+    head = {
+        "fingerprint": _fingerprint(position, list(found)),
+        "frames": {channel: frames for channel, (_, frames) in found.items()},
+        "sizes": [len(summary) for summary in summaries],
+    }
     try:
-        mark.unlink(missing_ok=True)  # it comes last: where it is, the summaries beside it are its own
-        for number, (summary, _) in enumerate(found.values()):
-            write_bytes_atomically(work.with_name(f"{work.name}.{number}.npz"), summary.to_bytes())
-        write_atomically(mark, json.dumps(content))
+        write_bytes_atomically(work, b"".join([json.dumps(head).encode(), b"\n", *summaries]))
     except OSError as error:
         raise _read_only(work, error.strerror) from error
 
 
 def _load(work: Path, position: Position, channels: Sequence[str]) -> _Found | None:
     """Return a FOV that an interrupted run finished, or None."""
-    path = work.with_name(f"{work.name}.json")
-    if not path.is_file():
+    if not work.is_file():
         return None
-    content = read_json(path)
-    if content.get("fingerprint") != _fingerprint(position, channels):
+    first, _, rest = work.read_bytes().partition(b"\n")
+    head = json.loads(first)
+    if head["fingerprint"] != _fingerprint(position, channels):
         return None
-    return {
-        channel: (
-            Summary.from_bytes(work.with_name(f"{work.name}.{number}.npz").read_bytes()),
-            content["frames"][channel],
-        )
-        for number, channel in enumerate(channels)
-    }
+    found: _Found = {}
+    for channel, size in zip(channels, head["sizes"], strict=True):
+        found[channel] = Summary.from_bytes(rest[:size]), head["frames"][channel]
+        rest = rest[size:]
+    return found
 
 
 def _write(position: Position, entries: Mapping[str, Mapping[str, Any]]) -> None:

@@ -112,10 +112,12 @@ class Summary:
         return found
 
     def to_bytes(self) -> bytes:
-        """Return the summary as the bytes of an ``.npz`` file."""
+        """Return the summary as the bytes of four ``.npy`` files, one after the other."""
         numbers = np.array([self.mean, self.squares, self.minimum, self.maximum])
         file = io.BytesIO()
-        np.savez(file, count=np.int64(self.count), numbers=numbers, values=self.values, counts=self.counts)
+        # Not `numpy.savez`: interrupted by Ctrl-C, its zip file raises a ValueError in place of KeyboardInterrupt.
+        for array in (np.array([self.count], dtype=np.int64), numbers, self.values, self.counts):
+            np.save(file, array, allow_pickle=False)
         return file.getvalue()
 
     @classmethod
@@ -127,9 +129,10 @@ class Summary:
         content
             The bytes.
         """
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            mean, squares, minimum, maximum = file["numbers"].tolist()
-            return cls(int(file["count"]), mean, squares, minimum, maximum, file["values"], file["counts"])
+        file = io.BytesIO(content)
+        count, numbers, values, counts = (np.load(file, allow_pickle=False) for _ in range(4))
+        mean, squares, minimum, maximum = numbers.tolist()
+        return cls(int(count[0]), mean, squares, minimum, maximum, values, counts)
 
 
 class Accumulator:

@@ -96,15 +96,15 @@ def test_statistics_are_those_of_the_pixels(dtype: str, version: str, chunks: tu
     """FOV, data set and time point have numpy's statistics, in any store, and the metadata else are untouched."""
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
-        registry = _open(folder, ome_version=version, chunks=chunks, dtype="float32")
+        registry = _open(folder, ome_version=version, chunks=chunks, source_channel=("Mito", "GFP"))
         registry = _retyped(registry, dtype, rng)
         before = _metadata(registry)
         compute_statistics(registry, progress=False)
         arrays_ = {fov: np.asarray(array[:]) for fov, array in _pixels(registry).items()}
         for fov, position in registry.positions("exp_alpha").items():
             assert position.normalization is not None
-            assert list(position.normalization) == ["Phase3D", "GFP"]
-            for channel, index in (("Phase3D", 0), ("GFP", 1)):
+            assert list(position.normalization) == ["Mito", "GFP"]
+            for channel, index in (("Mito", 2), ("GFP", 1)):
                 entry = position.normalization[channel]
                 _assert_same(entry["fov_statistics"], _naive(arrays_[fov][:, index]))
                 everything = np.stack([array[:, index] for array in arrays_.values()])

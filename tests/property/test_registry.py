@@ -265,14 +265,16 @@ def test_an_unwritable_place_leaves_nothing_behind() -> None:
         assert sorted(Path(folder).iterdir()) == before
 
 
-def test_an_atomic_write_keeps_mode_and_link() -> None:
-    """The new file has the old one's permissions, and a symbolic link still is one."""
+def test_an_atomic_write_replaces_the_file() -> None:
+    """Who reads the old file goes on reading it whole; mode and symbolic link stay."""
     with tempfile.TemporaryDirectory() as folder:
         target, link = Path(folder) / "target", Path(folder) / "link"
         target.write_text("old")
         target.chmod(0o640)
         link.symlink_to(target)
-        write_atomically(link, "new")
+        with target.open() as reader:
+            write_atomically(link, "new")
+            assert reader.read() == "old"
         assert link.is_symlink()
         assert target.read_text() == "new"
         assert target.stat().st_mode & 0o777 == 0o640
@@ -473,6 +475,19 @@ def test_faults_between_experiments_and_in_stores(breaker: Breaker, sentence: st
             ExperimentRegistry.from_yaml(_write(path, entries))
     [problem] = caught.value.problems
     assert re.search(sentence, problem)
+
+
+def test_problems_of_all_kinds_come_together(written: Written) -> None:
+    """A wrong field hides neither what is wrong between experiments nor what is wrong on disk."""
+    path, whole = written
+    entries = copy.deepcopy(whole)
+    entries[0] |= {"moi": "much", "condition_wells": {"x": ["Z/9"]}}
+    entries[1] |= {"name": "exp_alpha", "source_channel": ["RFP"], "tracks_path": "nowhere", "zzz": 1}
+    with pytest.raises(RegistryError) as caught:
+        ExperimentRegistry.from_yaml(_write(path.with_name("broken.yml"), entries))
+    sentences = ["moi", "unknown key", "in 2 experiments", "same number", "well 'Z/9'", "tracks_path"]
+    for sentence, problem in zip(sentences, caught.value.problems, strict=True):
+        assert sentence in problem
 
 
 @pytest.mark.parametrize(
