@@ -1,1 +1,46 @@
-"""Property-based tests for the sampling cascade of contrastive learning on time-lapse microscopy."""
+"""Property-based tests for the sampling cascade of contrastive learning on time-lapse microscopy.
+
+Descriptions, writers, invariants and oracles need no Hypothesis, so that a failure can be replayed where it is not
+installed; without it the strategies are missing here, and nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+from dynaclr_strategies.descriptions import RegistryDescription
+from dynaclr_strategies.invariants import INVARIANTS, InvariantViolation
+from dynaclr_strategies.ready_made import two_experiments
+from dynaclr_strategies.sampler_descriptions import SamplerCase, SamplerOptions, TableDescription
+from dynaclr_strategies.writers import expected_patch, what_was_read, write_registry
+
+if importlib.util.find_spec("hypothesis") is not None:
+    from dynaclr_strategies.channels import channel_sets
+    from dynaclr_strategies.lineages import lineages
+    from dynaclr_strategies.options import sampler_cases, sampler_options
+    from dynaclr_strategies.registries import conditions, experiments, registries, stores
+    from dynaclr_strategies.tables import anchor_tables
+    from dynaclr_strategies.times import time_axes
+
+__all__ = [
+    "INVARIANTS",
+    "InvariantViolation",
+    "RegistryDescription",
+    "SamplerCase",
+    "SamplerOptions",
+    "TableDescription",
+    "anchor_tables",
+    "channel_sets",
+    "conditions",
+    "expected_patch",
+    "experiments",
+    "lineages",
+    "registries",
+    "sampler_cases",
+    "sampler_options",
+    "stores",
+    "time_axes",
+    "two_experiments",
+    "what_was_read",
+    "write_registry",
+]

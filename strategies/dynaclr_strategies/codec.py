@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, TypeVar, Union
 
 import yaml
 
-__all__ = ["Plain", "from_plain", "to_plain"]
+__all__ = ["Plain", "from_plain", "to_plain", "yaml_text"]
 
 T = TypeVar("T")
 
@@ -42,12 +42,26 @@ class Plain:
 
     def to_yaml(self) -> str:
         """Return the description as one YAML document."""
-        return yaml.safe_dump(self.to_plain(), sort_keys=False, allow_unicode=True)
+        return yaml_text(self.to_plain())
 
     @classmethod
     def from_yaml(cls, text: str) -> Self:
         """Rebuild a description from `to_yaml`."""
         return cls.from_plain(yaml.safe_load(text))
+
+
+def yaml_text(content: Any) -> str:
+    """Return a YAML document that reads back as the same content, in readable letters where that is possible."""
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    # PyYAML leaves some line separators of Unicode as they are and then reads them as the end of the line.
+    return text if _reads_back(text, content) else yaml.safe_dump(content, sort_keys=False)
+
+
+def _reads_back(text: str, content: Any) -> bool:
+    try:
+        return bool(yaml.safe_load(text) == content)
+    except yaml.YAMLError:
+        return False
 
 
 def to_plain(value: Any) -> Any:

@@ -22,7 +22,7 @@ __all__ = [
     "WellDescription",
 ]
 
-NoParent = Literal["empty", "-1", "0", "own id"]
+NoParent = Literal["empty", "-1", "0", "own id", "unknown id"]
 """The ways in which files write that a cell has no parent."""
 
 
@@ -85,6 +85,10 @@ class FovDescription(Plain):
     tracks: tuple[TrackDescription, ...] = ()
     has_csv: bool = True
 
+    def is_founder(self, track: TrackDescription) -> bool:
+        """Tell whether a track has no parent in this FOV."""
+        return track.parent not in {other.track_id for other in self.tracks if other is not track}
+
 
 @dataclass(frozen=True, kw_only=True)
 class WellDescription(Plain):
@@ -122,7 +126,8 @@ class ExperimentDescription(Plain):
     normalization
         Whether the FOVs' metadata hold ``normalization`` statistics.
     optional_columns
-        Columns written besides ``track_id, t, y, x, parent_track_id``.
+        Columns written besides ``track_id, t, y, x``; without ``parent_track_id``, the two ``id`` and ``parent_id``
+        tell the lineage, row by row.
     """
 
     name: str
@@ -144,7 +149,7 @@ class ExperimentDescription(Plain):
     shards: tuple[int, int, int, int, int] | None = None
     compressed: bool = False
     normalization: bool = False
-    optional_columns: tuple[Literal["z", "id", "parent_id"], ...] = ()
+    optional_columns: tuple[Literal["z", "id", "parent_track_id", "parent_id"], ...] = ("parent_track_id",)
 
     def fovs(self) -> Iterator[tuple[str, FovDescription]]:
         """Yield ``("A/1/0", fov)`` for every FOV of the plate, in plate order."""

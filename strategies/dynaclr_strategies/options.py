@@ -99,11 +99,13 @@ def sampler_options(
     enriched = draw(temporal_enrichment, label="temporal_enrichment")
     group_by = draw(st.sampled_from((("experiment",), ("experiment", "organelle"))), label="group_by")
     stratify_by = draw(st.sampled_from((("condition",), ("condition", "moi"), ("moi",))), label="stratify_by")
-    weights = ratio = None
-    if aware:
-        weights = draw(st.none() | _pairs(table.labels_of(group_by)), label="experiment_weights")
-    if balanced:
-        ratio = draw(st.none() | _pairs(table.labels_of(stratify_by)), label="condition_ratio")
+    # Drawn whether its axis is on or not: a draw that is left out would make "off" the simpler value to shrink to.
+    weights = draw(st.none() | _pairs(table.labels_of(group_by)), label="experiment_weights")
+    ratio = draw(st.none() | _pairs(table.labels_of(stratify_by)), label="condition_ratio")
+    leaky = draw(st.sampled_from(FRACTIONS), label="leaky")
+    window = draw(st.sampled_from(WINDOWS), label="window")
+    global_fraction = draw(st.sampled_from((0.3, *FRACTIONS, 1.0)), label="global fraction")
+    weights, ratio = weights if aware else None, ratio if balanced else None
     if ratio is not None:
         ratio = _repair_ratio(ratio, table, group_by if aware else (), stratify_by)
     replicas = draw(st.none() | st.integers(1, 4), label="num_replicas")
@@ -116,13 +118,13 @@ def sampler_options(
     return SamplerOptions(
         batch_size=draw(_batch_sizes(table.size, drop_last=drop_last), label="batch_size"),
         experiment_aware=aware,
-        leaky=draw(st.sampled_from(FRACTIONS), label="leaky") if aware else 0.0,
+        leaky=leaky if aware else 0.0,
         experiment_weights=weights,
         condition_balanced=balanced,
         condition_ratio=ratio,
         temporal_enrichment=enriched,
-        temporal_window_hours=draw(st.sampled_from(WINDOWS), label="window") if enriched else 2.0,
-        temporal_global_fraction=draw(st.sampled_from((*FRACTIONS, 1.0)), label="global fraction") if enriched else 0.3,
+        temporal_window_hours=window if enriched else 2.0,
+        temporal_global_fraction=global_fraction if enriched else 0.3,
         group_by=group_by,
         stratify_by=stratify_by,
         exclusive_by=draw(exclusive_by, label="exclusive_by"),

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
+from dynaclr_strategies.codec import yaml_text
 from dynaclr_strategies.descriptions import (
     ExperimentDescription,
     FovDescription,
@@ -91,7 +91,7 @@ def registry_yaml(description: RegistryDescription) -> str:
             if getattr(experiment, field) != default:
                 entry[field] = getattr(experiment, field)
         entries.append(entry)
-    return yaml.safe_dump({"experiments": entries}, sort_keys=False, allow_unicode=True)
+    return yaml_text({"experiments": entries})
 
 
 # --- tracks ------------------------------------------------------------------------------------------------
@@ -109,34 +109,36 @@ def write_tracks(experiment: ExperimentDescription, root: Path) -> None:
 
 
 def _tracks_csv(experiment: ExperimentDescription, fov: FovDescription) -> str:
-    columns = ["track_id", "t", *(c for c in ("z", "id") if c in experiment.optional_columns), "y", "x"]
-    columns += ["parent_track_id", *(c for c in ("parent_id",) if c in experiment.optional_columns)]
+    columns = ["track_id", "t", "y", "x", *experiment.optional_columns]
     numbers = itertools.count(1)
     ids = {(track.track_id, t): next(numbers) for track in fov.tracks for t in track.frames}
-    last = {track.track_id: ids[track.track_id, track.frames[-1]] for track in fov.tracks if track.frames}
+    last = {track.track_id: ids[track.track_id, track.frames[-1]] for track in fov.tracks}
     lines = [",".join(columns)]
     for track in fov.tracks:
+        # An observation points at the one before it, the first of a daughter at the last of its parent (ultrack).
+        before = str(last.get(track.parent, -1)) if track.parent is not None else "-1"
         for t in track.frames:
             y, x = track.position(t)
             row = {
                 "track_id": str(track.track_id),
                 "t": str(t),
-                "z": str(fov.z // 2),
                 "y": repr(y),
                 "x": repr(x),
+                "z": str(fov.z // 2),
                 "id": str(ids[track.track_id, t]),
                 "parent_track_id": _parent_text(track),
-                # btrack and ultrack name the last observation of the parent here.
-                "parent_id": str(last.get(track.parent, -1)) if track.parent is not None else "-1",
+                "parent_id": before,
             }
             lines.append(",".join(row[column] for column in columns))
+            before = row["id"]
     return "\n".join(lines) + "\n"
 
 
 def _parent_text(track: TrackDescription) -> str:
     if track.parent is not None:
         return str(track.parent)
-    return {"empty": "", "-1": "-1", "0": "0", "own id": str(track.track_id)}[track.no_parent]
+    own, unknown = str(track.track_id), str(10**6 + track.track_id)
+    return {"empty": "", "-1": "-1", "0": "0", "own id": own, "unknown id": unknown}[track.no_parent]
 
 
 # --- stores ------------------------------------------------------------------------------------------------

@@ -1,0 +1,254 @@
+"""Whole experiments and registries, and the formats that their stores are written in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from hypothesis import event
+from hypothesis import strategies as st
+from hypothesis.errors import InvalidArgument
+
+from dynaclr_strategies.channels import channel_sets
+from dynaclr_strategies.codec import Plain
+from dynaclr_strategies.descriptions import (
+    ExperimentDescription,
+    FovDescription,
+    RegistryDescription,
+    WellDescription,
+)
+from dynaclr_strategies.lineages import lineages
+from dynaclr_strategies.pixels import DTYPES
+from dynaclr_strategies.times import time_axes
+
+__all__ = ["ConditionWells", "conditions", "experiments", "registries", "stores"]
+
+LABELS = ("uninfected", "ZIKV", "DENV µ", "mock 24 h", "no", "1e3")
+Columns = tuple[Literal["z", "id", "parent_track_id", "parent_id"], ...]
+COLUMNS: tuple[Columns, ...] = (("parent_track_id",), ("z", "id", "parent_track_id", "parent_id"), ("id", "parent_id"))
+Version = Literal["0.4", "0.5"]
+VERSIONS: tuple[Version, ...] = ("0.4", "0.5")
+NAMES = ("exp_a", "exp_b", "2024_07_22", "exp Ä β", "true")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionWells(Plain):
+    """Which condition owns which wells, and the wells of the plate that nobody owns."""
+
+    condition_wells: tuple[tuple[str, tuple[str, ...]], ...]
+    unlabelled: tuple[str, ...] = ()
+
+    def wells(self) -> tuple[str, ...]:
+        """Return all wells of the plate, sorted by name."""
+        return tuple(sorted([*(well for _, wells in self.condition_wells for well in wells), *self.unlabelled]))
+
+
+@st.composite
+def conditions(draw: st.DrawFn, *, max_conditions: int = 3, max_wells: int = 2) -> ConditionWells:
+    """Strategy for condition labels and their wells.
+
+    Generates one to several conditions, unbalanced numbers of wells, wells without a label, and labels that YAML or a
+    float parser would like to read as something else. Promises that no well and no label occurs twice and that each
+    condition has a well. Shrinks towards ``"uninfected"`` in well ``"A/1"``.
+
+    Parameters
+    ----------
+    max_conditions, max_wells
+        Bounds of the number of conditions, and of wells per condition.
+    """
+    if not 1 <= max_conditions <= len(LABELS) or max_wells < 1:
+        raise InvalidArgument(
+            f"max_conditions={max_conditions!r} must lie between 1 and {len(LABELS)}, max_wells={max_wells!r} above 0"
+        )
+    labels = draw(st.lists(st.sampled_from(LABELS), min_size=1, max_size=max_conditions, unique=True), label="labels")
+    pairs, taken = [], 0
+    for label in labels:
+        count = draw(st.integers(1, max_wells), label=f"wells of {label}")
+        pairs.append((label, tuple(f"{'ABCDEFGH'[n // 4]}/{n % 4 + 1}" for n in range(taken, taken + count))))
+        taken += count
+    spare = ("H/1",) if draw(st.booleans(), label="well without label") else ()
+    return ConditionWells(condition_wells=tuple(pairs), unlabelled=spare)
+
+
+def _wells(
+    draw: st.DrawFn, plate: ConditionWells, frames: int, max_fovs: int, size: st.SearchStrategy[tuple[int, int, int]]
+) -> tuple[WellDescription, ...]:
+    wells = []
+    for well in plate.wells():
+        fovs = []
+        for number in range(draw(st.integers(1, max_fovs), label=f"FOVs of {well}")):
+            z, y, x = draw(size, label="size")
+            # Something to train on in every labelled well; spare wells and further FOVs may be empty or untracked.
+            is_first = number == 0 and well not in plate.unlabelled
+            tracks = draw(lineages(frames=frames, size=(y, x), min_tracks=int(is_first)), label="tracks")
+            has_csv = is_first or not draw(st.booleans(), label="no CSV")
+            fov = FovDescription(name=str(number), frames=frames, z=z, y=y, x=x, tracks=tracks, has_csv=has_csv)
+            fovs.append(fov)
+        wells.append(WellDescription(name=well, fovs=tuple(fovs)))
+    return tuple(wells)
+
+
+def _sizes(min_size: int, max_size: int, max_z: int) -> st.SearchStrategy[tuple[int, int, int]]:
+    return st.tuples(st.integers(1, max_z), st.integers(min_size, max_size), st.integers(min_size, max_size))
+
+
+@st.composite
+def experiments(
+    draw: st.DrawFn,
+    *,
+    names: st.SearchStrategy[str] | None = None,
+    num_sources: st.SearchStrategy[int] | None = None,
+    min_frames: int = 1,
+    max_frames: int = 8,
+    min_size: int = 8,
+    max_size: int = 16,
+    max_z: int = 2,
+    max_fovs: int = 2,
+) -> ExperimentDescription:
+    """Strategy for one experiment with plate, FOVs and tracks.
+
+    Generates every field of the configuration, FOV names that are the same in every well and experiment, FOVs of
+    different size, FOVs without a CSV, tracking tables with and without the optional columns. Promises that the
+    configuration is valid and that each labelled well has a FOV with a tracked cell inside the image. Shrinks towards
+    one well with one FOV of 8 x 8 pixels in one frame with one cell.
+
+    Parameters
+    ----------
+    names
+        The experiment's name; by default one of `NAMES`.
+    num_sources
+        How many channels are trained on; see `dynaclr_strategies.channels.channel_sets`.
+    min_frames, max_frames, min_size, max_size, max_z, max_fovs
+        Bounds of the movie's length, of the images' height and width, of the stacks' depth, and of the FOVs per well.
+    """
+    if not 1 <= min_size <= max_size or max_z < 1 or max_fovs < 1:
+        raise InvalidArgument(
+            f"min_size={min_size!r} must lie between 1 and max_size={max_size!r}, "
+            f"max_z={max_z!r} and max_fovs={max_fovs!r} above 0"
+        )
+    channels = draw(channel_sets(num_sources=num_sources), label="channels")
+    time = draw(time_axes(min_frames=min_frames, max_frames=max_frames), label="time axis")
+    plate = draw(conditions(), label="conditions")
+    return ExperimentDescription(
+        name=draw(st.sampled_from(NAMES) if names is None else names, label="name"),
+        channel_names=channels.channel_names,
+        source_channel=channels.source_channel,
+        condition_wells=plate.condition_wells,
+        wells=_wells(draw, plate, time.frames, max_fovs, _sizes(min_size, max_size, max_z)),
+        interval_minutes=time.interval_minutes,
+        start_hpi=time.start_hpi,
+        organelle=draw(st.sampled_from(("", "mitochondria", "ER")), label="organelle"),
+        date=draw(st.sampled_from(("", "2024-07-22", "2024_07")), label="date"),
+        moi=draw(st.sampled_from((0.0, 5.0, 0.1)), label="moi"),
+        founder_parent=draw(st.sampled_from((None, -1, -99)), label="founder_parent"),
+        impossible_parents=draw(st.sampled_from(("error", "founder")), label="impossible_parents"),
+        optional_columns=draw(st.sampled_from(COLUMNS), label="optional columns"),
+    )
+
+
+@st.composite
+def registries(
+    draw: st.DrawFn,
+    *,
+    max_experiments: int = 2,
+    max_sources: int = 3,
+    min_frames: int = 1,
+    max_frames: int = 8,
+    min_size: int = 8,
+    max_size: int = 16,
+    max_z: int = 2,
+    max_fovs: int = 2,
+) -> RegistryDescription:
+    """Strategy for registries of experiments that fit together.
+
+    Generates one to several experiments with different channels, plates and time axes, whose FOV names collide as they
+    do in reality, some of which share one store. Promises different names and equal numbers of source channels.
+    Shrinks towards one experiment of the smallest kind.
+
+    Parameters
+    ----------
+    max_experiments, max_sources
+        Bounds of the number of experiments and of their source channels.
+    min_frames, max_frames, min_size, max_size, max_z, max_fovs
+        Bounds of the experiments; see `experiments`.
+    """
+    if not 1 <= max_experiments <= len(NAMES):
+        raise InvalidArgument(f"max_experiments={max_experiments!r} must lie between 1 and {len(NAMES)}")
+    sources = st.just(draw(st.integers(1, max_sources), label="number of source channels"))
+    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=max_experiments, unique=True), label="names")
+    drawn = [
+        draw(
+            experiments(
+                names=st.just(name),
+                num_sources=sources,
+                min_frames=min_frames,
+                max_frames=max_frames,
+                min_size=min_size,
+                max_size=max_size,
+                max_z=max_z,
+                max_fovs=max_fovs,
+            ),
+            label=name,
+        )
+        for name in names
+    ]
+    if len(drawn) > 1 and draw(st.booleans(), label="one store for two experiments"):
+        event("registries: shared store")
+        drawn[0] = replace(drawn[0], store="shared")
+        drawn[1] = replace(drawn[0], name=drawn[1].name)
+    return RegistryDescription(experiments=tuple(drawn))
+
+
+def _chunks(draw: st.DrawFn) -> tuple[int, int, int, int, int]:
+    t, c, z, y, x = draw(
+        st.tuples(*(st.sampled_from(sizes) for sizes in ((1, 2), (1, 3), (1, 2), (16, 5, 8), (16, 5, 8)))),
+        label="chunks",
+    )
+    return t, c, z, y, x
+
+
+@st.composite
+def stores(draw: st.DrawFn, *, registry: st.SearchStrategy[RegistryDescription] | None = None) -> RegistryDescription:
+    """Strategy for registries in all formats that a store can have on disk.
+
+    Generates OME-Zarr 0.4 and 0.5, all dtypes of `dynaclr_strategies.pixels.DTYPES`, chunks that divide the images or
+    do not, shards, compression, and metadata with or without normalization statistics. Promises what `registries`
+    does, in a form that `dynaclr_strategies.writers.write_registry` writes. Shrinks towards the smallest registry in
+    uncompressed float32 chunks of OME-Zarr 0.4.
+
+    Parameters
+    ----------
+    registry
+        What is to be stored; by default `registries`.
+    """
+    description = draw(registries() if registry is None else registry, label="registry")
+    formatted: dict[str, ExperimentDescription] = {}
+    for experiment in description.experiments:
+        store = description.store_of(experiment.name)
+        if store not in formatted:
+            formatted[store] = _formatted(draw, experiment)
+    return RegistryDescription(
+        experiments=tuple(
+            replace(formatted[description.store_of(experiment.name)], name=experiment.name)
+            for experiment in description.experiments
+        )
+    )
+
+
+def _formatted(draw: st.DrawFn, experiment: ExperimentDescription) -> ExperimentDescription:
+    version: Version = draw(st.sampled_from(VERSIONS), label="OME-Zarr version")
+    chunks = _chunks(draw) if draw(st.booleans(), label="chunked") else None
+    shards = None
+    if version == "0.5" and chunks is not None and draw(st.booleans(), label="sharded"):
+        event("stores: shards")
+        shards = (1, 2, 1, 2, 2)
+    dtypes = ("float32", "uint16", *sorted(set(DTYPES) - {"float32", "uint16"}))
+    return replace(
+        experiment,
+        ome_version=version,
+        dtype=draw(st.sampled_from(dtypes), label="dtype"),
+        chunks=chunks,
+        shards=shards,
+        compressed=draw(st.booleans(), label="compressed"),
+        normalization=draw(st.booleans(), label="normalization"),
+    )
