@@ -271,14 +271,21 @@ class MultiExperimentDataModule(LightningDataModule):
             entries_for(registry, names, self.include_wells),
             entries_for(registry, names, self.exclude_fovs),
         )
+        self._check_statistics(index)
+        return index
+
+    def _check_statistics(self, index: MultiExperimentIndex) -> None:
+        """Refuse to begin where a normalization would fail on the way."""
         fovs: dict[str, set[str]] = {}
         in_use = index.tracks[["experiment", "fov_name"]].drop_duplicates().astype(str)
         for experiment, fov_name in in_use.itertuples(index=False):
             fovs.setdefault(experiment, set()).add(fov_name)
         for transform in self.transforms.normalizations + self.transforms.augmentations:
             if isinstance(transform, NormalizeSampled):
-                check_statistics(index.registry, transform.level, transform.subtrahend, transform.divisor, fovs=fovs)
-        return index
+                keys = [f"ch_{i}" for i in range(index.registry.num_source_channels)]
+                channels = [i for i, key in enumerate(keys) if key in transform.names]
+                level, subtrahend, divisor = transform.level, transform.subtrahend, transform.divisor
+                check_statistics(index.registry, level, subtrahend, divisor, fovs=fovs, channels=channels)
 
     def _dataset(self, index: MultiExperimentIndex, fit: bool = True) -> MultiExperimentTripletDataset:
         return MultiExperimentTripletDataset(

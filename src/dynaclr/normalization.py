@@ -51,6 +51,7 @@ def check_statistics(
     divisor: str,
     *,
     fovs: Mapping[str, Collection[str]] | None = None,
+    channels: Collection[int] | None = None,
 ) -> None:
     """Refuse to train where a normalization would lack a statistic, or divide by zero.
 
@@ -66,6 +67,8 @@ def check_statistics(
         ``"std"`` or ``"iqr"``.
     fovs
         For each experiment the FOVs that are in use; None for all of them.
+    channels
+        Source positions of the channels that are normalized; None for all of them.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def check_statistics(
             names = " or ".join(repr(name) for name in known)
             raise DynaclrError(f"{parameter} is {value!r}, but needs {names}{did_you_mean(value, known)}")
     faults: dict[tuple[str, str, str], list[str]] = {}
-    for experiment, fov, channel, what in _faults(registry, scheme, (subtrahend, divisor), fovs):
+    for experiment, fov, channel, what in _faults(registry, scheme, (subtrahend, divisor), fovs, channels):
         faults.setdefault((experiment, channel, what), []).append(fov)
     if faults:
         found = "; ".join(
@@ -99,13 +102,16 @@ def _faults(
     scheme: str,
     needed: tuple[str, str],
     fovs: Mapping[str, Collection[str]] | None,
+    channels: Collection[int] | None,
 ) -> Iterator[tuple[str, str, str, str]]:
     """Yield ``(experiment, FOV, channel, what is wrong)``, of the frames of a FOV the first wrong one."""
     for config in registry.experiments:
         for fov, position in registry.positions(config.name).items():
             if fovs is not None and fov not in fovs.get(config.name, ()):
                 continue
-            for channel in config.source_channel:
+            for i, channel in enumerate(config.source_channel):
+                if channels is not None and i not in channels:
+                    continue
                 entry = (position.normalization or {}).get(channel)
                 for place, statistics in _tables(entry, scheme, position.shape[0]):
                     what = _fault(statistics, needed, needed[1])
