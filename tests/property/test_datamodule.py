@@ -1,0 +1,404 @@
+"""The data module without a trainer: splits, loaders, transforms, and every mistake in words."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonargparse import ArgumentParser
+from monai.data import ThreadDataLoader
+
+from dynaclr.augment import ChannelDropout
+from dynaclr.batch_transforms import BatchTransforms
+from dynaclr.datamodule import MultiExperimentDataModule
+from dynaclr.errors import DynaclrError
+from dynaclr.sampler import FlexibleBatchSampler
+from dynaclr.transforms import NormalizeSampled
+from dynaclr_strategies.descriptions import RegistryDescription
+from dynaclr_strategies.ready_made import two_experiments
+from dynaclr_strategies.writers import write_registry
+
+TWO_WELLS: dict[str, Any] = {"wells": ("A/1", "B/1"), "conditions": ("uninfected", "infected"), "tracks": 3}
+
+
+@contextmanager
+def written(description: RegistryDescription | None = None, **options: Any) -> Iterator[Path]:
+    """Write a registry to a folder that lives as long as the block, and return its YAML file."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield write_registry(description or two_experiments(**{**TWO_WELLS, **options}), Path(folder))
+
+
+def make_data(registry: Path, **options: Any) -> MultiExperimentDataModule:
+    """Return a data module of small patches."""
+    defaults: dict[str, Any] = {
+        "z_range": (0, 1),
+        "yx_patch_size": (16, 16),
+        "final_yx_patch_size": (12, 12),
+        "val_experiments": ["exp_beta"],
+        "batch_size": 4,
+    }
+    return MultiExperimentDataModule(registry, **{**defaults, **options})
+
+
+# --- splits and loaders ------------------------------------------------------------------------------------
+
+
+def test_each_side_of_the_split_has_its_experiments() -> None:
+    """Training reads exp_alpha through the sampler, validation exp_beta in order."""
+    with written() as registry:
+        data = make_data(registry, seed=3, num_workers=2)
+        data.setup("fit")
+        train, val = data.train_dataloader(), data.val_dataloader()
+        assert data.train_index is not None
+        assert data.val_index is not None
+        assert data.train_index.registry.names == ("exp_alpha",)
+        assert data.val_index.registry.names == ("exp_beta",)
+        assert isinstance(train, ThreadDataLoader)
+        assert isinstance(val, ThreadDataLoader)
+        assert isinstance(train.batch_sampler, FlexibleBatchSampler)
+        assert train.batch_sampler is data.train_sampler is data.train_dataloader().batch_sampler
+        assert train.num_workers == 2
+        assert train.batch_sampler.seed == 3
+        seen = [i for indices in val.batch_sampler for i in indices]  # type: ignore[union-attr]
+        assert seen == list(range(len(data.val_index.valid_anchors)))
+        assert [len(batch["anchor"]) for batch in train] == [4] * len(train)
+
+
+def test_loaders_without_a_trainer_validate_the_same_batches_every_time() -> None:
+    """Positives of validation are those of epoch 0, whatever training does."""
+    with written() as registry:
+        data = make_data(registry)
+        data.setup("validate")
+        loader = data.val_dataloader()
+        first, second = list(loader), list(loader)
+        for one, other in zip(first, second, strict=True):
+            assert torch.equal(one["anchor"], other["anchor"])
+            assert torch.equal(one["positive"], other["positive"])
+
+
+def test_every_option_of_sampling_reaches_the_sampler() -> None:
+    """None is swallowed on the way."""
+    options: dict[str, Any] = {
+        "experiment_aware": True,
+        "leaky": 0.25,
+        "temporal_enrichment": True,
+        "temporal_window_hours": 1.5,
+        "temporal_global_fraction": 0.5,
+        "experiment_weights": {"exp_alpha": 1, "exp_beta": 3},
+        "condition_ratio": {"uninfected": 1, "infected": 2},
+        "seed": 7,
+    }
+    with written() as registry:
+        data = make_data(registry, val_experiments=[], **options)
+        data.setup("fit")
+        assert data.train_index is not None
+        assert data.train_sampler is not None
+        wanted = FlexibleBatchSampler(data.train_index.valid_anchors, 4, num_replicas=1, rank=0, **options)
+        assert data.train_sampler.state_dict() == wanted.state_dict()
+        assert list(data.train_sampler) == list(wanted)
+
+
+def test_predict_reads_every_observation_of_every_experiment() -> None:
+    """Those held out for validation too."""
+    with written() as registry:
+        data = make_data(registry)
+        data.setup("predict")
+        index = data.predict_index
+        assert index is not None
+        named = [one["global_track_id"] for batch in data.predict_dataloader() for one in batch["index"]]
+        assert named == index.tracks["global_track_id"].tolist()
+
+
+def test_wells_and_fovs_may_concern_one_side_only() -> None:
+    """An entry of the training experiments is no mistake of the validation index, and the other way round."""
+    with written(fovs=2) as registry:
+        data = make_data(
+            registry,
+            include_wells=["exp_alpha:A/1", "exp_beta:B/1", "exp_beta:A/1"],
+            exclude_fovs=["exp_beta:A/1/1", "exp_alpha:A/1/0"],
+        )
+        data.setup("fit")
+        assert data.train_index is not None
+        assert data.val_index is not None
+        assert sorted(data.train_index.tracks["fov_name"].unique()) == ["A/1/1"]
+        assert sorted(data.val_index.tracks["fov_name"].unique()) == ["A/1/0", "B/1/0", "B/1/1"]
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "predict"])
+def test_what_matches_nothing_anywhere_is_refused(stage: str) -> None:
+    """A typing error is found, in whatever stage."""
+    with written() as registry:
+        for option in ("include_wells", "exclude_fovs"):
+            with pytest.raises(DynaclrError, match=f"{option} has 'exp_alpha:C/7', which matches no well and no FOV"):
+                make_data(registry, **{option: ["A/1", "exp_alpha:C/7"]}).setup(stage)
+
+
+# --- mistakes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"final_yx_patch_size": (12, 17)},
+            r"final_yx_patch_size is \(12, 17\), but needs to be at least 1 and to fit",
+        ),
+        ({"final_yx_patch_size": (0, 12)}, r"final_yx_patch_size is \(0, 12\), but needs to be at least 1"),
+        ({"yx_patch_size": (16.0, 16)}, r"yx_patch_size is \(16.0, 16\), but needs two whole numbers"),
+        ({"z_range": (0, 1, 2)}, r"z_range is \(0, 1, 2\), but needs two whole numbers"),
+        ({"z_range": "01"}, "z_range is '01', but needs two whole numbers"),
+        ({"batch_size": 0}, "batch_size is 0, but needs a whole number, 1 or more"),
+        ({"num_workers": -1}, "num_workers is -1, but needs a whole number, 0 or more"),
+        ({"channel_dropout_prob": 1.5}, "1.5"),
+        ({"channel_dropout_channels": [-1]}, "-1"),
+    ],
+)
+def test_wrong_arguments_are_refused_at_once(options: dict[str, Any], sentence: str) -> None:
+    """Before anything is read."""
+    with pytest.raises(DynaclrError, match=sentence):
+        make_data(Path("there/is/no/such/file.yml"), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"val_experiments": ["exp_betta"]},
+            "'exp_betta', but the registry has the experiments 'exp_alpha', 'exp_beta'; did you mean 'exp_beta'",
+        ),
+        ({"val_experiments": "exp_beta"}, r"val_experiments needs a list of names, got 'exp_beta'; write \[exp_beta\]"),
+        ({"val_experiments": ["exp_alpha", "exp_beta"]}, "holds out every experiment; training needs at least one"),
+        ({"channel_dropout_channels": [0, 2]}, "channel_dropout_channels has 2, but the experiments have 2 source"),
+        ({"batch_size": 1000}, "batch_size=1000 is larger than the"),
+        ({"tau_range": (0.1, 0.2)}, "no whole number of frames"),
+        ({"experiment_weights": {"exp_beta": 1}}, "exp_beta"),
+        ({"leaky": 1.0}, "leaky"),
+        ({"z_range": (0, 2)}, "z_range"),
+        ({"normalizations": [NormalizeSampled(["ch_1"])]}, "'GFP'.*missing in .*dynaclr preprocess"),
+    ],
+)
+def test_wrong_options_are_refused_before_training(options: dict[str, Any], sentence: str) -> None:
+    """In setup, with the names that would do."""
+    with written() as registry, pytest.raises(DynaclrError, match=sentence):
+        make_data(registry, **options).setup("fit")
+
+
+def test_a_validation_experiment_without_an_anchor_is_refused() -> None:
+    """Otherwise validation would silently not happen."""
+    both = two_experiments(**TWO_WELLS)
+    beta = both.experiments[1]
+    fov = replace(beta.wells[0].fovs[0], tracks=(replace(beta.wells[0].fovs[0].tracks[0], frames=(0,)),))
+    wells = tuple(replace(well, fovs=(fov,)) for well in beta.wells)
+    description = replace(both, experiments=(both.experiments[0], replace(beta, wells=wells)))
+    sentence = r"val_experiments=\['exp_beta'\] needs at least one anchor"
+    with written(description) as registry, pytest.raises(DynaclrError, match=sentence):
+        make_data(registry).setup("fit")
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_one_store_is_never_on_both_sides(link: bool) -> None:
+    """Under two names, nor under two paths."""
+    with written() as registry:
+        content = yaml.safe_load(registry.read_text())
+        alpha = content["experiments"][0]
+        if link:
+            (registry.parent / "other.zarr").symlink_to(registry.parent / alpha["data_path"], target_is_directory=True)
+        again = {**alpha, "name": "exp_gamma", "data_path": "other.zarr" if link else alpha["data_path"]}
+        content["experiments"].append(again)
+        registry.write_text(yaml.safe_dump(content))
+        with pytest.raises(
+            DynaclrError, match="val_experiments has 'exp_gamma', but experiment 'exp_alpha', which is trained"
+        ):
+            make_data(registry, val_experiments=["exp_gamma"]).setup("fit")
+        make_data(registry, val_experiments=["exp_beta"]).setup("fit")
+
+
+def test_stages_that_cannot_be_are_refused() -> None:
+    """Test has no data, validate needs an experiment, and a loader needs its setup."""
+    with written() as registry:
+        data = make_data(registry, val_experiments=[])
+        with pytest.raises(DynaclrError, match="there is no stage 'test'"):
+            data.setup("test")
+        with pytest.raises(DynaclrError, match="there are no test data"):
+            data.test_dataloader()
+        with pytest.raises(DynaclrError, match="val_experiments is empty, but the stage 'validate' needs"):
+            data.setup("validate")
+        with pytest.raises(DynaclrError, match=r"the loader of stage 'fit' needs setup\('fit'\) first"):
+            data.train_dataloader()
+        with pytest.raises(DynaclrError, match=r"the loader of stage 'predict' needs setup\('predict'\) first"):
+            data.predict_dataloader()
+        data.setup("fit")
+        assert data.val_dataloader() == []
+
+
+def test_statistics_are_asked_for_where_they_are_used() -> None:
+    """Of the channels that are normalized, in the FOVs that are in use; other gaps do not matter."""
+    with written(normalization=True) as registry:
+        for fov, channel in (("A/1/0", "GFP"), ("B/1/0", "Phase3D")):
+            attributes = registry.parent / "exp_alpha.zarr" / fov / ".zattrs"
+            content = json.loads(attributes.read_text())
+            del content["normalization"][channel]
+            attributes.write_text(json.dumps(content))
+        phase = [NormalizeSampled(["ch_0"], "timepoint_statistics", "median", "iqr")]
+        make_data(registry, normalizations=phase, include_wells=["exp_alpha:A/1", "exp_beta:A/1"]).setup("fit")
+        with pytest.raises(DynaclrError, match="'exp_alpha', channel 'Phase3D': median is missing in 'B/1/0"):
+            make_data(registry, normalizations=phase).setup("fit")
+
+
+# --- on the device -----------------------------------------------------------------------------------------
+
+
+def raw_batch(samples: int, channels: int = 2, size: int = 9) -> dict[str, Any]:
+    """Return a batch whose pixels say where they are."""
+    shape = (samples, channels, 1, size, size)
+    pixels = torch.arange(torch.tensor(shape).prod(), dtype=torch.float32).reshape(shape)
+    norm_meta = [{"ch_0": {"fov_statistics": {"mean": 1.0, "std": 2.0}}}] * samples
+    return {
+        "anchor": pixels,
+        "positive": pixels + 1,
+        "anchor_norm_meta": norm_meta,
+        "positive_norm_meta": norm_meta,
+        "lineage": torch.arange(samples),
+    }
+
+
+@given(
+    first=st.integers(1, 12),
+    height=st.integers(1, 12),
+    width=st.integers(1, 12),
+    samples=st.integers(1, 3),
+)
+def test_the_crop_is_in_the_centre(first: int, height: int, width: int, samples: int) -> None:
+    """As many pixels go above as below, or one fewer; a patch that is too small is an error."""
+    transforms = BatchTransforms([], [], (height, width), ChannelDropout([]))
+    batch = raw_batch(samples, size=first)
+    if height > first or width > first:
+        with pytest.raises(DynaclrError, match="needs to fit into the transformed patches"):
+            transforms(batch, training=False)
+        return
+    cropped = transforms(batch, training=False)
+    top, left = (first - height) // 2, (first - width) // 2
+    for key in ("anchor", "positive"):
+        assert torch.equal(cropped[key], batch[key][:, :, :, top : top + height, left : left + width])
+    assert cropped["lineage"] is batch["lineage"]
+
+
+def test_transforms_run_in_order_and_leave_the_raw_batch_alone() -> None:
+    """Normalizations before augmentations, then the crop, then dropout; keys are ch_0, ch_1 by position."""
+    seen: list[tuple[str, list[str], tuple[int, ...]]] = []
+
+    def step(name: str) -> Any:
+        def transform(sample: dict[str, Any]) -> dict[str, Any]:
+            seen.append((name, sorted(sample), tuple(sample["ch_1"].shape)))
+            return {**sample, "ch_1": sample["ch_1"] * 2}
+
+        return transform
+
+    transforms = BatchTransforms([step("normalize")], [step("augment")], (5, 5), ChannelDropout([0], 1.0))
+    batch = raw_batch(3)
+    before = {key: value.clone() for key, value in batch.items() if isinstance(value, torch.Tensor)}
+    trained, validated = transforms(batch, training=True), transforms(batch, training=False)
+    names = ["normalize", "augment", "normalize", "augment", "normalize", "normalize"]
+    assert seen == [(name, ["ch_0", "ch_1", "norm_meta"], (3, 1, 1, 9, 9)) for name in names]
+    inner = batch["anchor"][..., 2:7, 2:7]
+    assert torch.equal(validated["anchor"], inner * torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1))
+    assert torch.equal(trained["anchor"][:, 1], inner[:, 1] * 4)
+    assert not trained["anchor"][:, 0].any()
+    assert all(torch.equal(batch[key], value) for key, value in before.items())
+
+
+def test_anchor_and_positive_get_independent_draws() -> None:
+    """In dropout and in augmentation alike."""
+
+    def noisy(sample: dict[str, Any]) -> dict[str, Any]:
+        return {**sample, "ch_0": torch.rand_like(sample["ch_0"])}
+
+    transforms = BatchTransforms([], [noisy], (9, 9), ChannelDropout([1], 0.5))
+    batch = {**raw_batch(64), "positive": raw_batch(64)["anchor"]}
+    torch.manual_seed(0)
+    trained = transforms(batch, training=True)
+    assert not torch.equal(trained["anchor"][:, 0], trained["positive"][:, 0])
+    kept = [trained[key][:, 1].flatten(1).any(1) for key in ("anchor", "positive")]
+    assert not torch.equal(*kept)
+    assert all(10 < int(mask.sum()) < 54 for mask in kept)
+
+
+def test_statistics_reach_the_transforms_of_their_own_crop() -> None:
+    """The anchor's with the anchor, the positive's with the positive."""
+    transforms = BatchTransforms([NormalizeSampled(["ch_0"])], [], (9, 9), ChannelDropout([]))
+    batch = raw_batch(2)
+    batch["positive_norm_meta"] = [{"ch_0": {"fov_statistics": {"mean": 2.0, "std": 4.0}}}] * 2
+    normal = transforms(batch, training=False)
+    assert torch.allclose(normal["anchor"][:, 0], (batch["anchor"][:, 0] - 1) / 2)
+    assert torch.allclose(normal["positive"][:, 0], (batch["positive"][:, 0] - 2) / 4)
+    assert torch.equal(normal["anchor"][:, 1], batch["anchor"][:, 1])
+
+
+def test_a_transform_that_loses_a_channel_is_named() -> None:
+    """Otherwise the encoder would see another number of channels."""
+
+    def loses(sample: dict[str, Any]) -> dict[str, Any]:
+        return {"ch_0": sample["ch_0"]}
+
+    with pytest.raises(DynaclrError, match=r"need to keep the keys \['ch_0', 'ch_1'\], but .*loses.* lost \['ch_1'\]"):
+        BatchTransforms([loses], [], (9, 9), ChannelDropout([]))(raw_batch(1), training=False)
+
+
+def test_hooks_pass_on_what_is_no_batch() -> None:
+    """Lightning sends the model's example input through them; a batch keeps its lists as they are."""
+    data = make_data(Path("unused.yml"), yx_patch_size=(9, 9), final_yx_patch_size=(5, 5))
+    example = torch.ones(1, 2, 1, 9, 9)
+    assert data.on_after_batch_transfer(example, 0) is example
+    assert torch.equal(data.transfer_batch_to_device(example, torch.device("cpu"), 0), example)
+    batch = raw_batch(2)
+    moved = data.transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert moved["anchor"].is_meta
+    assert moved["lineage"].is_meta
+    assert moved["anchor_norm_meta"] is batch["anchor_norm_meta"]
+    assert data.on_after_batch_transfer(batch, 0)["anchor"].shape == (2, 2, 1, 5, 5)
+
+
+# --- from YAML ---------------------------------------------------------------------------------------------
+
+
+def test_a_published_yaml_loads() -> None:
+    """Lists for tuples, class paths for transforms, hcl_beta, and paths as text."""
+    text = """
+    class_path: dynaclr.datamodule.MultiExperimentDataModule
+    init_args:
+      experiments_yaml: experiments.yml
+      z_range: [0, 1]
+      yx_patch_size: [16, 16]
+      final_yx_patch_size: [12, 12]
+      val_experiments: [exp_beta]
+      tau_range: [0.5, 2.0]
+      hcl_beta: 0.5
+      experiment_weights: {exp_alpha: 2}
+      channel_dropout_channels: [1]
+      normalizations:
+        - class_path: dynaclr.transforms.NormalizeSampled
+          init_args: {keys: [ch_0], level: fov_statistics, subtrahend: mean, divisor: std}
+      augmentations:
+        - class_path: dynaclr.transforms.RandGaussianNoised
+          init_args: {keys: [ch_0, ch_1], prob: 0.5}
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(MultiExperimentDataModule, "data")
+    data = parser.instantiate(parser.parse_object({"data": yaml.safe_load(text)})).data
+    assert data.z_range == slice(0, 1)
+    assert data.yx_patch_size == (16, 16)
+    assert os.fspath(data.experiments_yaml) == "experiments.yml"
+    assert isinstance(data.transforms.normalizations[0], NormalizeSampled)
+    assert [type(transform).__name__ for transform in data.transforms.augmentations] == ["RandGaussianNoised"]
+    assert data.hcl_beta == 0.5
