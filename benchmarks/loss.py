@@ -74,12 +74,12 @@ def compare(batch_size: int, features: int, device: str, pairs_up_to: int, repea
                 best[name] = min(best[name], seconds(run, device))
     floor = best["matmul + softmax"]
     for name, time_taken in best.items():
-        ratio = best["pair lists"] / time_taken if "pair lists" in best else float("nan")
+        ratio = f"{best['pair lists'] / time_taken:8.0f} x faster than pair lists  " if "pair lists" in best else ""
         memory = peak_mebibytes(batch_size, features, device, name)
         square = memory * 2**20 / (4 * (2 * batch_size) ** 2)
         print(
             f"B={batch_size:5d} {device:4s} {name:22s} {1e3 * time_taken:10.2f} ms  {time_taken / floor:8.2f} x floor  "
-            f"{ratio:8.0f} x faster than pair lists  peak {memory:9.1f} MiB = {square:7.1f} float matrices of 2B x 2B",
+            f"{ratio}peak {memory:9.1f} MiB = {square:7.1f} float matrices of 2B x 2B",
             flush=True,
         )
 

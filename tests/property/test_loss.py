@@ -276,6 +276,14 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     torch.testing.assert_close(loss(narrow, labels), loss(narrow.float(), labels))
 
 
+def test_dtypes_may_differ_between_embeddings_and_references() -> None:
+    """References in another precision are compared in that of the embeddings."""
+    embeddings, labels = random_batch(4)
+    loss = NTXentHCL(0.1, 1.0)
+    seen = loss(embeddings, labels, ref_emb=embeddings.half(), ref_labels=labels)
+    torch.testing.assert_close(seen, loss(embeddings, labels), rtol=1e-2, atol=1e-2)
+
+
 @pytest.mark.parametrize("dtype", HALVES)
 def test_autocast_changes_nothing(dtype: torch.dtype) -> None:
     """Inside autocast the loss of float32 embeddings is what it is outside."""
