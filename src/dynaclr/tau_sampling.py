@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dynaclr.errors import DynaclrError
+from dynaclr.exact import exact
 
 _STEEPEST_GROWTH = -700.0
 """Below this decay rate ``exp`` leaves the range of float64."""
@@ -46,7 +47,7 @@ def hours_range(tau_range_hours: Sequence[float]) -> tuple[Fraction, Fraction]:
         raise DynaclrError(f"tau_range is {tau_range_hours!r}, but needs hours that are not negative")
     if bounds[0] > bounds[1]:
         raise DynaclrError(f"tau_range is {tau_range_hours!r}, but needs the smaller number of hours first")
-    return exact_decimal(bounds[0]), exact_decimal(bounds[1])
+    return exact(bounds[0]), exact(bounds[1])
 
 
 def _two_numbers(given: Any) -> tuple[float, float] | None:
@@ -57,22 +58,6 @@ def _two_numbers(given: Any) -> tuple[float, float] | None:
     if len(numbers) != 2 or any(isinstance(bound, bool) for bound in numbers):
         return None
     return numbers[0], numbers[1]
-
-
-def exact_decimal(number: float) -> Fraction:
-    """Return the number that the shortest decimal text of a float names, as an exact fraction.
-
-    Parameters
-    ----------
-    number
-        A finite number.
-
-    Examples
-    --------
-    >>> exact_decimal(0.1)
-    Fraction(1, 10)
-    """
-    return Fraction(str(number))
 
 
 def frames_in_range(interval_minutes: float, tau_range_hours: Sequence[float]) -> tuple[int, int] | None:
@@ -110,7 +95,7 @@ def frames_in_range(interval_minutes: float, tau_range_hours: Sequence[float]) -
     first_hour, last_hour = hours_range(tau_range_hours)
     if last_hour == 0:
         return 0, 0
-    interval = exact_decimal(interval_minutes)
+    interval = exact(interval_minutes)
     first, last = max(1, ceil(first_hour * 60 / interval)), floor(last_hour * 60 / interval)
     return (first, last) if first <= last else None
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dynaclr.cascade.rounding import SystematicRounding, exact
+from dynaclr.cascade.rounding import SystematicRounding
 from dynaclr.cascade.strata import HPI
 from dynaclr.errors import DynaclrError, did_you_mean
+from dynaclr.exact import exact
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

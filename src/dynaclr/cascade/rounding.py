@@ -16,17 +16,6 @@ if TYPE_CHECKING:
 _WORD: Final = 2**64
 
 
-def exact(number: float) -> Fraction:
-    """Return the number that the user wrote, rather than the binary float nearest to it.
-
-    Examples
-    --------
-    >>> int(0.29 * 100), int(exact(0.29) * 100)
-    (28, 29)
-    """
-    return Fraction(repr(float(number)))
-
-
 @dataclass(frozen=True)
 class SystematicRounding:
     """Expected numbers that sum to a whole, rounded together with one uniform offset.

@@ -135,12 +135,12 @@ def _configuration(directory: Path) -> dict[str, Any]:
                 "encoder": {
                     "class_path": "dynaclr.encoder.ContrastiveEncoder",
                     "init_args": {
-                        "backbone": "convnext_atto",
+                        "backbone": "convnext_zepto",
                         "in_channels": 2,
                         "in_stack_depth": 1,
                         "stem_kernel_size": [1, 4, 4],
                         "stem_stride": [1, 4, 4],
-                        "embedding_dim": 320,
+                        "embedding_dim": 256,
                         "projection_dim": 32,
                     },
                 },
@@ -172,7 +172,7 @@ def _configuration(directory: Path) -> dict[str, Any]:
                 "augmentations": [
                     {
                         "class_path": "dynaclr.transforms.RandAffined",
-                        "init_args": {"keys": keys, "prob": 0.8, "rotate_range": [0.0, 0.0, 3.14]},
+                        "init_args": {"keys": keys, "prob": 0.8, "rotate_range": [3.14, 0.0, 0.0]},
                     },
                     {
                         "class_path": "dynaclr.transforms.RandGaussianNoised",

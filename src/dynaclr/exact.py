@@ -1,0 +1,30 @@
+"""Numbers as the user meant them, for arithmetic in which the last bit decides."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Final
+
+_SIMPLE: Final = 1000  # denominators up to this are taken for what was meant
+
+
+def exact(number: float) -> Fraction:
+    """Return the number that a float stands for, as an exact fraction.
+
+    A float that is the nearest one to a simple fraction stands for that fraction (``20 / 3`` minutes), any other for
+    its shortest decimal text (``0.29``), rather than for the binary number that stores it.
+
+    Parameters
+    ----------
+    number
+        A finite number.
+
+    Examples
+    --------
+    >>> int(0.29 * 100), int(exact(0.29) * 100)
+    (28, 29)
+    >>> exact(20 / 3)
+    Fraction(20, 3)
+    """
+    simple = Fraction(number).limit_denominator(_SIMPLE)
+    return simple if float(simple) == float(number) else Fraction(repr(float(number)))
