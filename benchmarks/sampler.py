@@ -49,7 +49,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def rate(sampler: FlexibleBatchSampler, count: int) -> tuple[float, float]:
-    """Return seconds until the first batch, and batches per second for `count` more, over as many epochs as needed."""
+    """Return seconds until the first batch, and batches per second for `count` more."""
 
     def endless() -> Iterator[list[int]]:
         epoch = 0

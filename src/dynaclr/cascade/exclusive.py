@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dynaclr.cascade.composition import Role, focal_hpi, focal_quotas
-from dynaclr.cascade.draws import balanced, distinct
-from dynaclr.randomness import generator, keys, lanes
+from dynaclr.cascade.draws import balanced
+from dynaclr.randomness import below, generator, keys, lanes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,8 +134,10 @@ class ExclusiveDraws:
         count -= len(copies)
         key = self._key("focal", number, stratum)
         low, high = (int(edge[0]) for edge in focus.window(np.array([stratum]), np.array([focal])))
-        window = self._in_random_order(low, high, count, key, batch, crowded)
-        chosen = (_evenly if crowded else _first_new)(batch, window, count)
+        if crowded:
+            chosen = _evenly(batch, _permuted(low, high, key), count)
+        else:
+            chosen = _draw_new(batch, low, high - low, count, key)
         if len(chosen) < count:
             chosen = self._widened(batch, chosen, stratum, count, focal, key, crowded)
         return np.concatenate([copies, chosen])
@@ -165,8 +167,7 @@ class ExclusiveDraws:
         begin, end = (int(edge) for edge in self._recipe.strata.start[stratum : stratum + 2])
         key = self._key("global", number, stratum)
         if not crowded:
-            candidates = self._in_random_order(begin, end, count, key, batch, crowded)
-            found = _first_new(batch, candidates, count)
+            found = _draw_new(batch, begin, end - begin, count, key)
             if len(found) == count:
                 return found
         everything = _permuted(begin, end, key)
@@ -176,16 +177,6 @@ class ExclusiveDraws:
         size, rest = np.array([end - begin]), np.array([count - len(found)])
         return np.concatenate([found, begin + balanced(size, rest, self._key("again", number, stratum))[1]])
 
-    def _in_random_order(self, low: int, high: int, count: int, key: Words, batch: _Batch, crowded: bool) -> Ints:
-        """Return places of a run in random order: a sample where that holds enough values, else all of them."""
-        few = 4 * count + 16
-        if not crowded and high - low > 2 * few:
-            sample = low + distinct(np.array([high - low]), np.array([few]), key)
-            sample = sample[np.argsort(lanes(key, sample))]
-            if len(_first_new(batch, sample, count)) == count:
-                return sample
-        return _permuted(low, high, key)
-
     def _leak(self, batch: _Batch, number: int, group: int) -> None:
         """Add leaked anchors from the other experiments, of values that are new as far as there are any."""
         recipe, count = self._recipe, self._recipe.leaked
@@ -194,18 +185,28 @@ class ExclusiveDraws:
         begin, end = (int(edge) for edge in recipe.strata.group_start[group : group + 2])
         others = len(recipe.strata.order) - (end - begin)
         key = keys(recipe.seed, self._epoch, "leaked", number)
-        few = 4 * count + 16
-        for reach in (few, others):
-            sample = distinct(np.array([others]), np.array([min(reach, others)]), key)
-            sample = sample[np.argsort(lanes(key, sample))]
-            places = sample + np.where(sample >= begin, end - begin, 0)
-            found = _first_new(batch, places, count)
-            if len(found) == count:
-                break
+        found = _draw_new(batch, 0, others, count, key, gap=(begin, end - begin))
         if len(found) < count:
-            found = _evenly(batch, places, min(count, others))
+            places = _permuted(0, others, key)
+            found = _evenly(batch, places + np.where(places >= begin, end - begin, 0), min(count, others))
         rest = balanced(np.array([others]), np.array([count - len(found)]), key)[1]
         batch.add(np.concatenate([found, rest + np.where(rest >= begin, end - begin, 0)]), Role.LEAKED)
+
+
+def _draw_new(batch: _Batch, low: int, size: int, count: int, key: Words, gap: tuple[int, int] = (0, 0)) -> Ints:
+    """Draw up to `count` places whose values are new to the batch, uniformly from a run of places with a gap in it.
+
+    Drawing with replacement is enough, since an anchor drawn again brings no new value. Only where that finds too few
+    is the whole run looked at: it then holds few values, so that it is no longer than these have anchors.
+    """
+    if not size:
+        return np.empty(0, dtype=np.int64)
+
+    def beyond_gap(value: Ints) -> Ints:
+        return low + value + np.where(value >= gap[0], gap[1], 0)
+
+    found = _first_new(batch, beyond_gap(below(lanes(key, np.arange(3 * count + 8)), size)), count)
+    return found if len(found) == count else _first_new(batch, beyond_gap(_permuted(0, size, key)), count)
 
 
 def _permuted(low: int, high: int, key: Words) -> Ints:
