@@ -150,4 +150,4 @@ def _nearest_option(option: str) -> str:
     section, _, name = option.rpartition(".")
     if section == "trainer":
         return did_you_mean(name, _parameters_of("lightning.pytorch.Trainer"))
-    return did_you_mean(option, ("seed_everything", "trainer", "model", "data", "ckpt_path"))
+    return did_you_mean(option.partition(".")[0], ("seed_everything", "trainer", "model", "data", "ckpt_path"))

@@ -56,6 +56,7 @@ class TrainingCLI(LightningCLI):
             save_config_callback=_SaveFitConfig,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
+            load_from_checkpoint_support=False,  # our modules keep no hyperparameters: a checkpoint is only weights
             parser_kwargs={"prog": "dynaclr", **quiet, **{name: dict(quiet) for name in self.subcommands()}},
             args=list(arguments),
         )
@@ -65,6 +66,12 @@ class TrainingCLI(LightningCLI):
         """Return Lightning's commands but for test, which our data has no set for."""
         commands = LightningCLI.subcommands()
         return {name: commands[name] for name in ("fit", "validate", "predict")}
+
+    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
+        """Make the parsers, whose usage lines begin with what the user types."""
+        super().setup_parser(*args, **kwargs)
+        for name, parser in self._subcommand_parsers.items():
+            parser.prog = f"dynaclr {name}"
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
@@ -176,6 +183,8 @@ def _silence() -> None:
     warnings.filterwarnings("ignore", message="The dirpath has changed from.*")
     # A registry without validation experiments is a choice.
     warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
+    # Lightning 2.6 asks jsonargparse for something that version 5 will not have.
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"lightning\.pytorch\.cli")
     # Lightning 2.6 asks torch 2.13 for something that torch has renamed.
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)

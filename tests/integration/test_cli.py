@@ -1,0 +1,438 @@
+"""The command line as a user meets it: help at once, results where they were asked for, mistakes in one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from runs import LIGHTNING_WARNINGS, write_two_experiments
+
+from dynaclr.cli.main import COMMANDS, main
+from dynaclr.cli.sentences import plain_sentence, sentence_of
+from dynaclr.embeddings import read_embeddings
+from dynaclr.errors import DynaclrError, RegistryError
+
+pytestmark = [pytest.mark.filterwarnings(warning) for warning in LIGHTNING_WARNINGS]
+
+
+def _config(folder: Path, registry: Path, **changes: Any) -> Path:
+    """Write a configuration of a short run; a change names its key as ``trainer__max_epochs=2``."""
+    flat = {"in_stack_depth": 1, "stem_kernel_size": [1, 4, 4], "stem_stride": [1, 4, 4], "embedding_dim": 256}
+    encoder = {"class_path": "dynaclr.encoder.ContrastiveEncoder", "init_args": {"backbone": "convnext_zepto", **flat}}
+    loss = {"class_path": "dynaclr.loss.NTXentHCL", "init_args": {"temperature": 0.07, "beta": 0.5}}
+    data = {
+        "experiments_yaml": str(registry),
+        "z_range": [0, 1],
+        "yx_patch_size": [32, 32],
+        "final_yx_patch_size": [24, 24],
+        "val_experiments": ["exp_beta"],
+        "batch_size": 4,
+    }
+    logger = {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": {"save_dir": str(folder)}}
+    config: dict[str, Any] = {
+        "trainer": {
+            "max_epochs": 1,
+            "limit_train_batches": 2,
+            "limit_val_batches": 1,
+            "accelerator": "cpu",
+            "use_distributed_sampler": False,
+            "enable_model_summary": False,
+            "log_every_n_steps": 1,
+            "logger": logger,
+        },
+        "model": {
+            "class_path": "dynaclr.engine.ContrastiveModule",
+            "init_args": {"encoder": encoder, "loss_function": loss, "example_input_array_shape": None},
+        },
+        "data": {"class_path": "dynaclr.datamodule.MultiExperimentDataModule", "init_args": data},
+    }
+    for name, value in changes.items():
+        *parents, last = name.split("__")
+        section = config
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
+    path = folder / "fit.yml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Return a folder that does not outlive the test."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def registry() -> Iterator[Path]:
+    """Return a registry of two small experiments, which no test changes."""
+    with tempfile.TemporaryDirectory() as name:
+        yield write_two_experiments(Path(name))
+
+
+def _run(*words: str | Path, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    arguments = [sys.executable, "-m", "dynaclr", *map(str, words)]
+    together = {**os.environ, **(environment or {})}
+    return subprocess.run(arguments, capture_output=True, text=True, env=together, timeout=600, check=False)
+
+
+def _everything(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+def test_help_lists_every_command_without_loading_torch() -> None:
+    """The first page needs neither torch nor lightning, numpy or pandas, so it is there at once."""
+    heavy = "{'torch', 'lightning', 'numpy', 'pandas', 'monai', 'pydantic'}"
+    program = f"import sys; from dynaclr.cli.main import main; main(['--help']); print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    *page, loaded = done.stdout.splitlines()
+    assert loaded == "set()"
+    for name, command in COMMANDS.items():
+        assert sum(line.split()[:1] == [name] and command.summary in line for line in page) == 1
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` after a command ends with exit code 0 and a page about that command."""
+    with pytest.raises(SystemExit) as leaving:
+        main([command, "--help"])
+    assert leaving.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: dynaclr {command} [")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version` says which."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("dynaclr ")
+
+
+def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """`dynaclr` alone is a mistake, but not one to be scolded for."""
+    assert main([]) == 2
+    assert "commands:" in capsys.readouterr().err
+
+
+def test_schema_checks_the_registry(registry: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The schema is JSON, on the screen and in a file, and knows the fields of the registry that we wrote."""
+    assert main(["schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert main(["schema", "--output", str(folder / "schema.json")]) == 0
+    assert json.loads((folder / "schema.json").read_text()) == schema
+    fields = {field for entry in yaml.safe_load(registry.read_text())["experiments"] for field in entry}
+    assert all(f'"{field}"' in json.dumps(schema) for field in fields)
+
+
+def test_fit_then_validate_then_predict(folder: Path, registry: Path) -> None:
+    """A run leaves its configuration and checkpoint in its log's folder, can be repeated, and predicts from there."""
+    config = _config(folder, registry)
+    for version in (0, 1):
+        done = _run("fit", "--config", config, "--data.seed=3", "--seed_everything=1")
+        assert done.returncode == 0, done.stderr
+        log = folder / "lightning_logs" / f"version_{version}"
+        saved = yaml.safe_load((log / "config.yaml").read_text())
+        assert saved["data"]["init_args"]["seed"] == 3
+        assert saved["seed_everything"] == 1
+    (checkpoint,) = (log / "checkpoints").iterdir()
+    assert "Tip" not in done.stderr
+    assert "num_workers" not in done.stderr
+
+    done = _run("validate", "--config", log / "config.yaml", "--ckpt_path", checkpoint)
+    assert done.returncode == 0, done.stderr
+    assert "loss/val" in done.stdout
+
+    store = folder / "embeddings.zarr"
+    done = _run("predict", "--config", log / "config.yaml", "--ckpt_path", checkpoint, "--output", store)
+    assert done.returncode == 0, done.stderr
+    assert "random weights" not in done.stderr
+    assert set(read_embeddings(store).obs["experiment"]) == {"exp_alpha", "exp_beta"}
+
+    done = _run("predict", "--config", config, "--ckpt_path", checkpoint, "--output", store)
+    assert done.returncode == 2
+    assert "exists: choose another name" in done.stderr
+
+
+def test_a_run_without_a_logger_writes_no_configuration(folder: Path, registry: Path) -> None:
+    """Without a log there is no folder of the run, and a config.yaml that lies around is the user's."""
+    config = _config(folder, registry, trainer__logger=False, trainer__enable_checkpointing=False)
+    (folder / "config.yaml").write_text("mine")
+    assert main(["fit", "--config", str(config), f"--trainer.default_root_dir={folder}"]) == 0
+    assert (folder / "config.yaml").read_text() == "mine"
+    assert len(_everything(folder)) == 2
+
+
+ENCODER = "model__init_args__encoder"
+MISTAKES = {
+    "backbone": ({f"{ENCODER}__init_args__backbone": "convnext_zpto"}, "did you mean 'convnext_zepto'"),
+    "encoder parameter": (
+        {f"{ENCODER}__init_args__embeding_dim": 3},
+        "model.encoder: ContrastiveEncoder has no parameter 'embeding_dim'; did you mean 'embedding_dim'?",
+    ),
+    "encoder type": (
+        {f"{ENCODER}__init_args__embedding_dim": "abc"},
+        "model.encoder.embedding_dim needs int, got 'abc'",
+    ),
+    "encoder class": (
+        {f"{ENCODER}__class_path": "dynaclr.encoder.ContrastivEncoder"},
+        "model.encoder: class_path 'dynaclr.encoder.ContrastivEncoder' does not exist; did you mean 'ContrastiveEnc",
+    ),
+    "module of a class": ({f"{ENCODER}__class_path": "dynaclr.encodr.X"}, "'dynaclr.encodr.X' does not exist"),
+    "loss": ({"model__init_args__loss_function__init_args__beta": -1}, "beta=-1.0 must be a finite number"),
+    "schedule": ({"model__init_args__schedule": "Cosine"}, "model.schedule needs Literal['Constant', 'WarmupCosine']"),
+    "checkpoint of the model": ({"model__init_args__ckpt_path": "nope.ckpt"}, "ckpt_path='nope.ckpt' does not exist"),
+    "trainer key": ({"trainer__max_epocs": 1}, "'trainer.max_epocs' that nobody reads; did you mean 'max_epochs'?"),
+    "accelerator": ({"trainer__accelerator": "cpuu"}, "accelerator='cpuu'"),
+    "callback": (
+        {"trainer__callbacks": [{"class_path": "lightning.pytorch.callbacks.ModelCheckpont"}]},
+        "did you mean 'ModelCheckpoint'?",
+    ),
+    "top key": ({"modle": {"lr": 1}}, "'modle.lr' that nobody reads; did you mean 'model'?"),
+    "data parameter": ({"data__init_args__batchsize": 4}, "no parameter 'batchsize'; did you mean 'batch_size'?"),
+    "validation experiment": ({"data__init_args__val_experiments": ["exp_gamma"]}, "exp_gamma"),
+    "registry": ({"data__init_args__experiments_yaml": "nope.yml"}, "there is no file 'nope.yml'"),
+    "patch": ({"data__init_args__final_yx_patch_size": [64, 64]}, "final_yx_patch_size"),
+    "patch larger than the image": ({"data__init_args__yx_patch_size": [99, 99]}, "99"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_wrong_configuration_is_one_sentence(
+    name: str, folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, one line on stderr that says what to change, nothing written."""
+    changes, sentence = MISTAKES[name]
+    config = _config(folder, registry, trainer__logger=False, trainer__enable_checkpointing=False, **changes)
+    before = _everything(folder) | _everything(registry.parent)
+    assert main(["fit", "--config", str(config)]) == 2
+    (line,) = _errors(capsys)
+    assert sentence in line
+    assert "Parser key" not in line
+    assert "Union" not in line
+    assert _everything(folder) | _everything(registry.parent) == before
+
+
+def _errors(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return what stderr holds, but for what Lightning says about the hardware and the seed."""
+    lines = capsys.readouterr().err.splitlines()
+    assert not any("Traceback" in line for line in lines)
+    said = ("Seed set", "INFO", "GPU available", "TPU available", "HPU available")
+    return [line for line in lines if line and not line.startswith(said)]
+
+
+FIELDS = {
+    "channel": ({"source_channel": ["Phase3D", "DAPI"]}, "DAPI"),
+    "unknown key": ({"sorce_channel": ["Phase3D"]}, "did you mean 'source_channel'"),
+    "interval": ({"interval_minutes": 0}, "interval_minutes"),
+    "well": ({"condition_wells": {"mock": ["Z/9"]}}, "Z/9"),
+    "boolean label": ({"condition_wells": {False: ["A/1"]}}, "False"),
+    "store": ({"data_path": "nowhere.zarr"}, "nowhere.zarr"),
+    "tracks": ({"tracks_path": "nowhere"}, "nowhere"),
+}
+
+
+@pytest.mark.parametrize("command", ["fit", "preprocess"])
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_wrong_registry_is_told_and_nothing_is_written(
+    name: str, command: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is wrong with an experiment is said with its name, by training and by preprocessing alike."""
+    changes, sentence = FIELDS[name]
+    registry = write_two_experiments(folder)
+    content = yaml.safe_load(registry.read_text())
+    content["experiments"][1].update(changes)
+    registry.write_text(yaml.safe_dump(content))
+    config = _config(folder, registry, trainer__logger=False, trainer__enable_checkpointing=False)
+    before = {path: path.stat().st_mtime_ns for path in _everything(folder)}
+    assert main(["fit", "--config", str(config)] if command == "fit" else ["preprocess", str(registry)]) == 2
+    message = "\n".join(_errors(capsys))
+    assert message.startswith("dynaclr: error: ")
+    assert sentence in message
+    assert "exp_beta" in message
+    assert {path: path.stat().st_mtime_ns for path in _everything(folder)} == before
+
+
+WORDS = {
+    "unknown command": (["preproces"], "there is no command 'preproces'; did you mean 'preprocess'?"),
+    "missing file": (["fit", "--config", "nope.yml"], "there is no file 'nope.yml'"),
+    "missing file, other spelling": (["fit", "--config=nope.yml"], "there is no file 'nope.yml'"),
+    "a folder": (["fit", "-c", "/"], "the file '/' cannot be read"),
+    "no configuration": (["fit"], "missing in the configuration: data, model (give one with --config FILE)"),
+    "unknown option": (["fit", "--confg", "x"], "--confg"),
+    "option without value": (["fit", "--config"], "expected one argument"),
+    "missing argument": (["preprocess"], "required: EXPERIMENTS_YML (see dynaclr preprocess --help)"),
+    "unknown option of ours": (["schema", "--otput", "x"], "unrecognized arguments: --otput x"),
+    "unwritable": (["schema", "--output", "/nowhere/schema.json"], "output='/nowhere/schema.json' cannot be written"),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_wrong_words_are_one_sentence(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2 and one line on stderr."""
+    words, sentence = WORDS[name]
+    assert main(words) == 2
+    (line,) = _errors(capsys)
+    assert line.startswith("dynaclr: error: ")
+    assert sentence in line
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("model: [1", "is not valid YAML"),
+        ("model: {}\nmodel: {}\n", "the key 'model' appears twice"),
+        ("- model\n", "needs keys such as model, data and trainer"),
+        ("", "needs keys such as model, data and trainer"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_named(
+    text: str, sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """YAML that cannot be a configuration is refused with the file's name."""
+    (folder / "fit.yml").write_text(text)
+    assert main(["fit", "--config", str(folder / "fit.yml")]) == 2
+    (line,) = _errors(capsys)
+    assert sentence in line
+    assert "fit.yml" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "predict needs --output"),
+        (["--output", "{folder}/fit.yml"], "fit.yml' exists"),
+        (["--output", "{folder}/fit.yml", "--overwrite=true"], "is no Zarr store, so it is not overwritten"),
+        (["--output", "{folder}/e.zarr", "--ckpt_path", "nope.ckpt"], "ckpt_path='nope.ckpt' does not exist"),
+        (["--output", "{folder}/e.zarr", "--ckpt_path", "{folder}/fit.yml"], "checkpoint"),
+    ],
+)
+def test_predict_refuses_before_it_computes(
+    words: list[str], sentence: str, folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Places that cannot be written and checkpoints that cannot be read are mistakes with a sentence."""
+    config = _config(folder, registry, trainer__logger=False)
+    assert main(["predict", "--config", str(config), *(word.format(folder=folder) for word in words)]) == 2
+    *_, line = _errors(capsys)
+    assert sentence in line
+    assert _everything(folder) == {config}
+
+
+def test_random_weights_are_not_silent(folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Predicting without a checkpoint works, with a word about it."""
+    config = _config(folder, registry, trainer__logger=False)
+    assert main(["predict", "--config", str(config), "--output", str(folder / "e.zarr")]) == 0
+    assert "No --ckpt_path: predict works with random weights." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--debug", "preprocess", "nope.yml"], ["preprocess", "nope.yml", "--debug"]])
+def test_debug_shows_the_trace(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """`--debug`, before or after the command, adds the trace to the sentence."""
+    assert main(words) == 2
+    text = capsys.readouterr().err
+    assert "Traceback" in text
+    assert text.rstrip().endswith("dynaclr: error: there is no file 'nope.yml'")
+
+
+FAULTY = """
+from lightning.pytorch import Callback
+
+class Faulty(Callback):
+    def on_train_start(self, trainer, pl_module):
+        {}[self.__class__.__name__]
+"""
+
+
+def test_a_bug_keeps_its_trace(folder: Path, registry: Path) -> None:
+    """What is no mistake of the user's ends with a stack trace, not with a sentence that blames them."""
+    (folder / "faulty.py").write_text(FAULTY)
+    config = _config(folder, registry, trainer__logger=False, trainer__callbacks=[{"class_path": "faulty.Faulty"}])
+    done = _run("fit", "--config", config, environment={"PYTHONPATH": str(folder)})
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "KeyError: 'Faulty'" in done.stderr
+    assert "dynaclr: error" not in done.stderr
+
+
+def test_an_interruption_is_quiet(folder: Path, registry: Path) -> None:
+    """Ctrl-C in the middle of training ends the program with 130 and no trace."""
+    config = _config(folder, registry, trainer__max_epochs=100_000, trainer__limit_train_batches=None)
+    command = [sys.executable, "-m", "dynaclr", "fit", "--config", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
+        while not list(folder.rglob("*.ckpt")) and running.poll() is None:
+            time.sleep(0.2)
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=600)
+    assert running.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert "dynaclr: error" not in errors
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    """`dynaclr schema | head -1` ends without a word."""
+    command = f"{sys.executable} -m dynaclr schema | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)  # noqa: S607
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (DynaclrError("lr=0 needs more"), "lr=0 needs more"),
+        (RegistryError(["one", "two"]), "the registry has 2 problems:\n  - one\n  - two"),
+        (argparse.ArgumentError(None, "expected one argument"), "expected one argument"),
+        (FileNotFoundError(2, "No such file or directory", "a.zarr"), "'a.zarr': No such file or directory"),
+        (PermissionError(13, "Permission denied", "a.zarr"), "'a.zarr': Permission denied"),
+        (
+            RuntimeError("Error(s) in loading state_dict for X:\n\tMissing key(s): 'a'."),
+            "the checkpoint does not fit the model: Error(s) in loading state_dict for X: Missing key(s): 'a'.",
+        ),
+        (KeyError("a"), None),
+        (ValueError("shapes differ"), None),
+        (OSError("no file of any name"), None),
+        (RuntimeError("CUDA error"), None),
+        (AssertionError(), None),
+    ],
+)
+def test_mistakes_have_sentences_and_bugs_have_none(error: BaseException, sentence: str | None) -> None:
+    """Only what a user can have done is turned into a sentence."""
+    assert sentence_of(error) == sentence
+
+
+def test_our_error_is_found_inside_a_parsers() -> None:
+    """What jsonargparse wraps around an error while it makes an object is taken off again."""
+    wrapped = ValueError("Does not validate against any of the Union subtypes")
+    wrapped.__cause__ = DynaclrError("beta=-1 needs more")
+    assert sentence_of(wrapped) == "beta=-1 needs more"
+
+
+def test_our_error_behind_a_bug_does_not_hide_it() -> None:
+    """A bug in the handling of a mistake is a bug."""
+    bug = KeyError("a bug")
+    bug.__context__ = DynaclrError("beta=-1 needs more")
+    assert sentence_of(bug) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        ("expected one argument", "expected one argument"),
+        ("Parser key \"a\": Option 'x' is not accepted", "a:  has no parameter 'x'"),
+        ("Errors:\n  - Expected a <class 'NoneType'>. Got value: 3\n  - Too bad", "Too bad"),
+        ("Subcommand 'fit' does not accept option 'trainer.devces'", "did you mean 'devices'"),
+        ("Parser key \"z\":\n  Expected a <class 'a.b.C'>. Got value: {'x': 1}", "z needs C, got {'x': 1}"),
+        ("Errors:\nSubtypes: []", "Errors: Subtypes: []"),
+    ],
+)
+def test_complaints_are_taken_out_of_their_wrapping(message: str, sentence: str) -> None:
+    """The first complaint that is not about None or a missing class is the one that helps."""
+    assert sentence in plain_sentence(message)
