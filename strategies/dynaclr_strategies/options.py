@@ -64,9 +64,11 @@ def _label(stratum: StratumDescription, columns: tuple[str, ...]) -> Label:
 
 
 def _batch_sizes(size: int, *, drop_last: bool) -> st.SearchStrategy[int]:
-    # The boundaries on purpose: a batch of one, a batch that is the table, a batch that is more than the table.
+    # The boundaries on purpose (a batch that is the table, or more than the table), and batches of a few anchors: of
+    # these an epoch has several, and passes over a stratum end in the middle of a batch.
     most = size if drop_last else size + 7
-    return st.integers(1, min(most, 24)) | st.sampled_from(sorted({1, size, most}))
+    few = st.integers(min(2, most), min(most, 8))
+    return st.integers(1, min(most, 24)) | few | few | st.sampled_from(sorted({size, most}))
 
 
 @st.composite

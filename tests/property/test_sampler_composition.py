@@ -10,8 +10,11 @@ from sampler_subjects import hold
 
 from dynaclr_strategies.options import sampler_cases
 from dynaclr_strategies.sampler_descriptions import SamplerCase
+from dynaclr_strategies.tables import anchor_tables
 
-ON = st.just(True)
+ON, OFF = st.just(True), st.just(False)
+# So few strata that an epoch passes over each of them more than once.
+FEW_STRATA = anchor_tables(max_strata=3)
 
 
 def _without_the_first(case: SamplerCase) -> SamplerCase:
@@ -87,6 +90,12 @@ def test_axes_compose(case: SamplerCase) -> None:
 @given(case=sampler_cases())
 def test_no_needless_repeat(case: SamplerCase) -> None:
     """Anchors repeat only where they must, and then by turns."""
+    hold("no-needless-repeat", case)
+
+
+@given(case=sampler_cases(tables=FEW_STRATA, temporal_enrichment=OFF, exclusive_by=st.none()))
+def test_no_needless_repeat_between_passes(case: SamplerCase) -> None:
+    """Anchors do not repeat where a batch straddles two passes."""
     hold("no-needless-repeat", case)
 
 

@@ -287,6 +287,47 @@ class NeverRepeated(ReferenceSampler):
         return super().explain(i, epoch).assign(repeated=False)
 
 
+# --- uniformity -------------------------------------------------------------------------------------------------------
+
+
+@witness("leak-uniform", case(THREE, leaky=0.5))
+class LeaksFromTheNext(ReferenceSampler):
+    """Leaks from the first of the other experiments only."""
+
+    def draw_leaked(self, owner: Label | None, taken: list[int], rng: random.Random) -> list[int]:
+        return rng.sample(self.oracle.others(owner)[:8], self.oracle.num_leaked)
+
+
+@witness("focal-hpi-uniform", replace(ENRICHED, table=_table(("a", "c", (0.0,) * 12 + (9.0, 18.0), 2))))
+class FocusOnTheCrowd(ReferenceSampler):
+    """Draws a focal anchor rather than a focal time, so that crowded times are favoured."""
+
+    def focus(
+        self, owner: Label | None, quotas: dict[Label | None, int], rng: random.Random
+    ) -> tuple[float | None, dict[Label | None, int]]:
+        _, near = super().focus(owner, quotas, rng)
+        return self.oracle.hpi(rng.choice(self.oracle.pools[owner])), near
+
+
+@witness("focal-quota-unbiased", case(temporal_enrichment=True, temporal_global_fraction=0.5))
+class FocalRestToTheFirst(ReferenceSampler):
+    """Rounds the focal quotas with the same offset in every batch."""
+
+    def round(self, expected: dict[Any, Fraction], offset: float) -> dict[Any, int]:
+        return super().round(expected, 0.0)
+
+
+@witness("focal-uniform", replace(ENRICHED, table=_table(("a", "c", (0.0,), 24))))
+class FirstRowsOfTheWindow(ReferenceSampler):
+    """Takes the anchors of the window in the order of the table."""
+
+    def draw_near(
+        self, stratum: list[int], quota: int, near: int, focal: float, taken: list[int], rng: random.Random
+    ) -> list[tuple[int, str | None]]:
+        by_time = sorted(stratum, key=lambda anchor: abs(self.oracle.hpi(anchor) - focal))
+        return [(anchor, self.label(anchor, focal)) for anchor in by_time[:near]]
+
+
 # --- reproducibility --------------------------------------------------------------------------------------------------
 
 

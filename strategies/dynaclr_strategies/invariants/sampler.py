@@ -1,4 +1,4 @@
-"""The laws of the sampling cascade, by number on its page.
+"""The laws of the sampling cascade, by number on its page, and the uniformity of its draws.
 
 Every check is called as ``check(make_sampler, table, options)``, where ``make_sampler(table, options)`` returns an
 iterable of batches of one rank and one epoch. Laws about epochs, ranks, resuming or provenance use the methods
@@ -49,6 +49,12 @@ from dynaclr_strategies.invariants.sampler_shape import (
     check_indices_in_range,
     check_len_matches_iteration,
 )
+from dynaclr_strategies.invariants.sampler_uniformity import (
+    check_focal_hpi_uniform,
+    check_focal_quota_unbiased,
+    check_focal_uniform,
+    check_leak_uniform,
+)
 
 __all__ = [
     "check_axes_compose",
@@ -64,12 +70,16 @@ __all__ = [
     "check_extra_columns",
     "check_fair_pass",
     "check_focal_concentration",
+    "check_focal_hpi_uniform",
+    "check_focal_quota_unbiased",
+    "check_focal_uniform",
     "check_global_rng_untouched",
     "check_hpi_scale",
     "check_hpi_shift",
     "check_indices_in_range",
     "check_input_untouched",
     "check_leak_exact",
+    "check_leak_uniform",
     "check_len_matches_iteration",
     "check_lineage_exclusive",
     "check_no_needless_repeat",

@@ -236,11 +236,14 @@ def check_no_needless_repeat(make_sampler: MakeSampler, table: pd.DataFrame, opt
 def _exclusive(oracle: CascadeOracle, batch: Batch, owner: Label | None) -> Problem | None:
     for name, drawn, available in _pools(oracle, batch, owner):
         lineages = len({oracle.lineage(anchor) for anchor in available})
-        seen = len({oracle.lineage(anchor) for anchor in drawn})
-        if seen < min(len(drawn), lineages):
+        # The page lets lineages meet in a stratum that has fewer than its quota, and does not say how many may.
+        if lineages < len(drawn):
+            continue
+        lineage, times = Counter(oracle.lineage(anchor) for anchor in drawn).most_common(1)[0]
+        if times > 1:
             return (
-                f"{seen} values of {oracle.options.exclusive_by} among {len(drawn)} anchors of {name}",
-                f"{min(len(drawn), lineages)}, as it holds {lineages}",
+                f"{times} of {len(drawn)} anchors of {name} share {oracle.options.exclusive_by} {lineage!r}",
+                f"one of each, as it holds {lineages} lineages",
             )
     return None
 

@@ -23,18 +23,20 @@ from dynaclr_strategies.oracles.sampler import CascadeOracle, floor_and_ceiling
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
 
 __all__ = [
+    "DRAWN_BATCHES",
     "FALSE_ALARM",
     "check_condition_unbiased",
     "check_experiment_share",
     "check_fair_pass",
     "check_plain_when_global",
+    "is_improbable",
 ]
 
 FALSE_ALARM = 1e-14 / 2
 DRAWN_BATCHES = 300
 
 
-def _is_improbable(successes: int, trials: int, probability: Fraction) -> bool:
+def is_improbable(successes: int, trials: int, probability: Fraction) -> bool:
     """Tell whether so many successes, or so few, are less likely than `FALSE_ALARM`."""
     if probability in {0, 1} or trials == 0:
         return successes != trials * probability
@@ -107,7 +109,7 @@ def check_condition_unbiased(make_sampler: MakeSampler, table: pd.DataFrame, opt
         for condition, quota in oracle.quotas(group).items():
             whole = math.floor(quota)
             # A quota is its floor plus a coin that falls with the probability of the rest.
-            if _is_improbable(drawn[group, condition] - whole * batches, batches, quota - whole):
+            if is_improbable(drawn[group, condition] - whole * batches, batches, quota - whole):
                 raise InvariantViolation(
                     f"{batches} batches of experiment {group!r}",
                     f"{drawn[group, condition] / batches:.4f} anchors of condition {condition!r} in the mean",
@@ -179,5 +181,5 @@ def _check_uniform(where: str, stratum: list[int], drawn: Counter[int], oracle: 
         sets += [(f"at or before {limit} h", early)]
     for name, members in sets:
         seen, share = sum(drawn[anchor] for anchor in members), Fraction(len(members), len(stratum))
-        if _is_improbable(seen, total, share):
+        if is_improbable(seen, total, share):
             raise InvariantViolation(where, f"{seen} {name}", f"about {float(total * share):.1f}", "plain-when-global")

@@ -1,0 +1,161 @@
+"""What the page calls "uniformly": promises of the steps of a batch that have no number among its laws.
+
+Each anchor of a batch was drawn with a probability that is known exactly once the steps before it are known (the
+provenance table tells them): a leaked anchor, a focal one, a global one, a focal HPI, the rounding of a focal quota.
+Over many batches the number of times it was drawn is a sum of independent coins with these probabilities, whose tails
+are at most those of the binomial with their mean (Hoeffding, *On the distribution of the number of successes in
+independent trials*, 1956), so that the bound of `is_improbable` holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+import pandas as pd
+
+from dynaclr_strategies.invariants.base import InvariantViolation, invariant
+from dynaclr_strategies.invariants.sampler_distribution import DRAWN_BATCHES, is_improbable
+from dynaclr_strategies.invariants.sampler_runs import MakeSampler, global_batches
+from dynaclr_strategies.oracles.sampler import CascadeOracle
+from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
+
+__all__ = ["check_focal_hpi_uniform", "check_focal_quota_unbiased", "check_focal_uniform", "check_leak_uniform"]
+
+Rows = list[dict[str, Any]]
+
+
+class _Tally:
+    """How often each thing happened, and how often it should have."""
+
+    def __init__(self) -> None:
+        self.seen: Counter[Any] = Counter()
+        self.trials: Counter[Any] = Counter()
+        self.expected: dict[Any, Fraction] = {}
+
+    def add(self, what: Any, happened: int, probability: Fraction) -> None:
+        """Add one coin."""
+        self.seen[what] += happened
+        self.trials[what] += 1
+        self.expected[what] = self.expected.get(what, Fraction(0)) + probability
+
+    def check(self, law: str) -> None:
+        """Raise for the first thing that happened too often or too rarely."""
+        for what, trials in self.trials.items():
+            if is_improbable(self.seen[what], trials, self.expected[what] / trials):
+                seen = f"{what} {self.seen[what]} times"
+                raise InvariantViolation(
+                    f"{trials} batches", seen, f"about {float(self.expected[what]):.1f} times", law
+                )
+
+
+def _accounts(
+    make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions
+) -> Iterable[tuple[Rows, float | None]]:
+    for batch in global_batches(make_sampler, table, options, DRAWN_BATCHES):
+        account = batch.sampler.explain(batch.number, epoch=batch.epoch)
+        yield account.to_dict("records"), account.attrs["focal_hpi"]
+
+
+def _primary(rows: Rows, oracle: CascadeOracle) -> tuple[Label | None, dict[Label | None, Rows]]:
+    """Return the batch's experiment and its primary rows by condition."""
+    members: dict[Label | None, Rows] = {}
+    owner = None
+    for row in rows:
+        if row["source"] == "primary":
+            owner = oracle.group(row["anchor"])
+            members.setdefault(oracle.condition(row["anchor"]), []).append(row)
+    return owner, members
+
+
+def _is_plainly_enriched(oracle: CascadeOracle) -> bool:
+    return oracle.options.temporal_enrichment and oracle.num_focal > 0 and not oracle.options.exclusive_by
+
+
+@invariant(
+    "leak-uniform",
+    subject="sampler",
+    needs=("explain",),
+    when="a leak and no exclusive_by",
+    applies=lambda o: o.num_leaked > 0 and not o.options.exclusive_by,
+)
+def check_leak_uniform(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """Leaked anchors are drawn uniformly over all anchors of the other experiments."""
+    oracle, tally = CascadeOracle(table, options), _Tally()
+    for rows, _ in _accounts(make_sampler, table, options):
+        owner, _ = _primary(rows, oracle)
+        leaked = Counter(row["anchor"] for row in rows if row["source"] == "leaked")
+        others = oracle.others(owner)
+        # Beyond whole copies of all others, each anchor is drawn once or not at all.
+        copies, rest = divmod(oracle.num_leaked, len(others))
+        for anchor in others:
+            tally.add(f"anchor {anchor} leaked", leaked[anchor] - copies, Fraction(rest, len(others)))
+    tally.check("leak-uniform")
+
+
+@invariant(
+    "focal-quota-unbiased",
+    subject="sampler",
+    needs=("explain",),
+    when="temporal_enrichment and no exclusive_by",
+    applies=_is_plainly_enriched,
+)
+def check_focal_quota_unbiased(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """Over batches each condition's number of focal anchors is in the mean exactly its share of them."""
+    oracle, tally = CascadeOracle(table, options), _Tally()
+    for rows, _ in _accounts(make_sampler, table, options):
+        owner, members = _primary(rows, oracle)
+        for condition, drawn in members.items():
+            share = Fraction(oracle.num_focal * len(drawn), oracle.num_primary)
+            near = sum(row["time"] in {"focal", "widened"} for row in drawn)
+            what = f"focal quota of {owner!r}, {condition!r} rounded up"
+            tally.add(what, near - math.floor(share), share - math.floor(share))
+    tally.check("focal-quota-unbiased")
+
+
+@invariant(
+    "focal-hpi-uniform",
+    subject="sampler",
+    needs=("explain",),
+    when="temporal_enrichment",
+    applies=lambda o: o.options.temporal_enrichment and o.num_focal > 0,
+)
+def check_focal_hpi_uniform(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """Each focal HPI is drawn uniformly from the distinct values that serve every condition with a quota."""
+    oracle, tally = CascadeOracle(table, options), _Tally()
+    for rows, focal in _accounts(make_sampler, table, options):
+        owner, members = _primary(rows, oracle)
+        values = oracle.focal_values(owner, members)
+        for value in values:
+            tally.add(f"focal HPI {value} in {owner!r}", int(value == focal), Fraction(1, len(values)))
+    tally.check("focal-hpi-uniform")
+
+
+@invariant(
+    "focal-uniform",
+    subject="sampler",
+    needs=("explain",),
+    when="temporal_enrichment and no exclusive_by",
+    applies=_is_plainly_enriched,
+)
+def check_focal_uniform(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """Focal anchors are drawn uniformly from the window and the others uniformly from what remains of the stratum."""
+    oracle, tally = CascadeOracle(table, options), _Tally()
+    for rows, focal in _accounts(make_sampler, table, options):
+        owner, members = _primary(rows, oracle)
+        for condition, drawn in members.items():
+            stratum = oracle.strata[owner][condition]
+            if focal is None or len(drawn) > len(stratum):
+                continue  # crowded strata repeat anchors by turns, which another law checks
+            near = {row["anchor"] for row in drawn if row["time"] in {"focal", "widened"}}
+            window = oracle.in_window(stratum, focal)
+            for anchor in window if len(window) > len(near) else ():
+                tally.add(f"anchor {anchor} focal", int(anchor in near), Fraction(len(near), len(window)))
+            rest = [anchor for anchor in stratum if anchor not in near]
+            others = {row["anchor"] for row in drawn} - near
+            for anchor in rest:
+                tally.add(f"anchor {anchor} global", int(anchor in others), Fraction(len(others), len(rest)))
+    tally.check("focal-uniform")
