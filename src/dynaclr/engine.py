@@ -194,13 +194,17 @@ class ContrastiveModule(LightningModule):
             log(name, value, on_step=False, batch_size=weight)
 
     def _watch(self, loss: Tensor, batch_idx: int) -> None:
-        """Remember on the device the first step without a finite loss; look only where the loop waits anyway."""
-        step = torch.full((), self.global_step, dtype=torch.int64, device=loss.device)
-        bad = torch.where(torch.isfinite(loss.detach()), torch.full_like(step, _NEVER), step)
-        known = bad if self._first_bad_step is None else self._first_bad_step
-        self._first_bad_step = torch.minimum(known, bad)
+        """Stop at a loss that is not finite, looking only where the loop waits for the device anyway."""
+        self._remember(loss, self.global_step)
         if loss.device.type == "cpu" or batch_idx % _LOOK_EVERY == 0:
             self._raise_if_not_finite()
+
+    def _remember(self, loss: Tensor, step: int) -> None:
+        """Keep on the device which step was the first without a finite loss."""
+        here = torch.full((), step, dtype=torch.int64, device=loss.device)
+        bad = torch.where(torch.isfinite(loss.detach()), torch.full_like(here, _NEVER), here)
+        known = bad if self._first_bad_step is None else self._first_bad_step
+        self._first_bad_step = torch.minimum(known, bad)
 
     def _raise_if_not_finite(self) -> None:
         if self._first_bad_step is None:

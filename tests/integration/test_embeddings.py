@@ -17,7 +17,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from runs import make_data, make_model, write_two_experiments
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from dynaclr.embeddings import EmbeddingWriter, read_embeddings
 from dynaclr.errors import DynaclrError
@@ -46,12 +46,13 @@ def _observation(track: int, t: int = 0, **changes: Any) -> dict[str, Any]:
     return {"experiment": "exp", "fov_name": "A/1/0", "track_id": track, "t": t, "y": 1.5, **changes}
 
 
+def _crop(track: int) -> torch.Tensor:
+    return torch.full((2, 1, 8, 8), float(track))
+
+
 def _batches(*groups: Sequence[dict[str, Any]]) -> DataLoader[dict[str, Any]]:
     """Return a loader of batches in which the crop of an observation holds its track's number."""
-    batches = [
-        {"anchor": torch.stack([torch.full((2, 1, 8, 8), float(row["track_id"])) for row in rows]), "index": rows}
-        for rows in groups
-    ]
+    batches = [{"anchor": torch.stack([_crop(row["track_id"]) for row in rows]), "index": rows} for rows in groups]
     return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
 
 
@@ -100,8 +101,35 @@ def test_what_a_sampler_repeats_is_written_once(folder: Path) -> None:
     table = read_embeddings(folder / "e.zarr")
     assert list(table.obs_names) == ["exp_A/1/0_3_0", "exp_A/1/0_1_0", "exp_A/1/0_2_0"]
     for row, track in enumerate([3, 1, 2]):
-        crop = torch.full((1, 2, 1, 8, 8), float(track))
-        np.testing.assert_allclose(table.X[row], make_model()(crop)[0][0].detach(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(table.X[row], make_model()(_crop(track)[None])[0][0].detach(), rtol=1e-5, atol=1e-6)
+
+
+class _Backwards(Sampler[int]):
+    """An order of reading that is not the order of the index."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(reversed(range(self.length)))
+
+    def __len__(self) -> int:
+        return self.length
+
+
+def test_rows_stand_in_the_order_of_the_index_however_they_are_read(folder: Path) -> None:
+    """What a sampler reads backwards is written forwards, each row with its own features."""
+    rows = [_observation(track) for track in (4, 2, 7, 5, 1)]
+
+    def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"anchor": torch.stack([_crop(row["track_id"]) for row in items]), "index": items}
+
+    data = DataLoader(rows, batch_size=2, sampler=_Backwards(len(rows)), collate_fn=collate)  # type: ignore[arg-type]
+    _predict(EmbeddingWriter(folder / "e.zarr"), data)
+    table = read_embeddings(folder / "e.zarr")
+    assert list(table.obs["track_id"]) == [4, 2, 7, 5, 1]
+    for row, track in enumerate([4, 2, 7, 5, 1]):
+        np.testing.assert_allclose(table.X[row], make_model()(_crop(track)[None])[0][0].detach(), rtol=1e-5, atol=1e-6)
 
 
 def test_anybody_can_read_the_store(folder: Path) -> None:

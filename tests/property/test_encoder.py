@@ -88,6 +88,18 @@ def test_every_parameter_receives_a_gradient(backbone: str, size: tuple[int, int
     assert all(value.grad is not None and value.grad.isfinite().all() for value in encoder.parameters())
 
 
+def test_shortcuts_pass_gradients() -> None:
+    """With the branches of a ResNet silenced, the gradient still reaches the image, past every halving."""
+    encoder = _tiny(backbone="resnet18", embedding_dim=512)
+    for name, layer in encoder.backbone.named_modules():
+        if name.endswith("bn2"):
+            nn.init.zeros_(layer.weight)
+    images = _images(2, 2, 1, 24, 24).requires_grad_()
+    encoder(images)[0].square().sum().backward()
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
+
+
 def test_a_stack_of_thirty_slices_passes_the_default_stem() -> None:
     """The default stem, (5, 4, 4), makes six groups of slices out of thirty."""
     encoder = ContrastiveEncoder("convnext_zepto", embedding_dim=256)

@@ -136,6 +136,24 @@ def test_labels_pair_each_anchor_with_its_positive() -> None:
     torch.testing.assert_close(runner.callback_metrics["loss/val"], expected.detach())
 
 
+def test_negatives_of_the_batch_are_compared_with_their_anchors() -> None:
+    """Triplets are anchor, positive, negative; cosine embedding wants positives alike and negatives unlike."""
+    batch = Batches(views=THREE)[0]
+    model = module()
+    anchor, positive, negative = (model(batch[view])[1].detach() for view in THREE)
+    like, unlike = (nn.functional.cosine_similarity(anchor, other) for other in (positive, negative))
+    distance = nn.functional.pairwise_distance(anchor, positive) - nn.functional.pairwise_distance(anchor, negative)
+    expected = {
+        nn.TripletMarginLoss(margin=9): (distance + 9).clamp(min=0).mean(),
+        nn.CosineEmbeddingLoss(): torch.cat((1 - like, unlike.clamp(min=0))).mean(),
+    }
+    for loss, value in expected.items():
+        with tempfile.TemporaryDirectory() as folder:
+            runner = trainer(folder)
+            runner.validate(module(loss), loader(4, views=THREE), verbose=False)
+        torch.testing.assert_close(runner.callback_metrics["loss/val"], value)
+
+
 @pytest.mark.parametrize("loss", [nn.TripletMarginLoss(), nn.CosineEmbeddingLoss()])
 def test_a_batch_without_negatives_is_named(loss: nn.Module) -> None:
     """A loss that needs negatives says which key the batch lacks, and which losses need none."""
@@ -249,11 +267,22 @@ def test_a_loss_that_is_not_finite_stops_the_run() -> None:
     """The error names the step, the epoch and the learning rate."""
     batches = [Batches()[number] for number in range(3)]
     batches[1]["anchor"] = batches[1]["anchor"] * torch.nan
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        pytest.raises(DynaclrError, match=r"loss/train was not finite at step 1 .*epoch 0.*lr=0.001"),
-    ):
-        trainer(folder).fit(module(), DataLoader(batches, batch_size=None))
+    with tempfile.TemporaryDirectory() as folder:
+        runner = trainer(folder)
+        with pytest.raises(DynaclrError, match=r"loss/train was not finite at step 1 .*epoch 0.*lr=0.001"):
+            runner.fit(module(), DataLoader(batches, batch_size=None))
+    assert runner.global_step == 1
+
+
+def test_no_epoch_ends_with_a_loss_that_is_not_finite() -> None:
+    """Where steps are not looked at one by one, as on a GPU, the end of the epoch names the first bad one."""
+    model = module()
+    for loss in (1.0, math.inf, math.nan):
+        model._remember(torch.tensor(loss), step=3 if loss == 1.0 else 4)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer(folder).validate(model, loader(4), verbose=False)
+        with pytest.raises(DynaclrError, match=r"not finite at step 4 "):
+            model.on_train_epoch_end()
 
 
 @given(total=st.integers(1, 500), step=st.integers(0, 600))
