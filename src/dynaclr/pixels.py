@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynaclr.errors import DynaclrError
+from dynaclr.memory import ArrayPool
 
 if TYPE_CHECKING:
     import tensorstore as ts
@@ -95,6 +96,7 @@ class PatchReader:
         self._lock = threading.Lock()
         self._stores: dict[int, ts.TensorStore] = {}
         self._context: ts.Context | None = None
+        self._memory = ArrayPool()
 
     def read(
         self,
@@ -117,7 +119,7 @@ class PatchReader:
         Returns
         -------
         ndarray of float32
-            Shape ``(N, C, Z, Y, X)``, in the order asked for.
+            Shape ``(N, C, Z, Y, X)``, in the order asked for. Its memory is used again once nobody refers to it.
 
         Raises
         ------
@@ -126,14 +128,20 @@ class PatchReader:
         """
         self._check_inside(image, t, y, x)
         sources = self._opened(np.unique(image).tolist())
-        patches = np.empty((len(image), *self._window), dtype=np.float32)
-        self._copy(sources, list(zip(image.tolist(), t.tolist(), y.tolist(), x.tolist(), strict=True)), patches)
+        windows = list(zip(image.tolist(), t.tolist(), y.tolist(), x.tolist(), strict=True))
+        patches = self._memory.empty((len(windows), *self._window))
+        for (number, frame, _, _), failure in zip(windows, self._copy(sources, windows, patches), strict=True):
+            if failure is not None:
+                raise DynaclrError(f"frame {frame} of {self._images[number]} cannot be read: {failure}") from failure
         return patches
 
     def _copy(
         self, sources: dict[int, ts.TensorStore], windows: list[tuple[int, int, int, int]], patches: NDArray[np.float32]
-    ) -> None:
-        """Let TensorStore decode, convert and copy every window to its place, without arrays in between."""
+    ) -> list[Exception | None]:
+        """Let TensorStore decode, convert and copy every window to its place, without arrays in between.
+
+        Waits for all of them, also where one fails: the memory must not be used again while it is written to.
+        """
         import tensorstore as ts
 
         height, width = self._window[2:]
@@ -141,17 +149,10 @@ class PatchReader:
         # Copies of one batch that touch the same chunk or shard share its reading.
         with ts.Batch() as batch:
             futures = [
-                target[n].write(
-                    sources[i][t, _selection(self._images[i]), self._z_range, y : y + height, x : x + width],
-                    batch=batch,
-                )
+                target[n].write(sources[i][t, ..., y : y + height, x : x + width], batch=batch)
                 for n, (i, t, y, x) in enumerate(windows)
             ]
-        failures = [(n, error) for n, future in enumerate(futures) if (error := future.exception()) is not None]
-        if failures:
-            number, error = failures[0]
-            image, t = windows[number][:2]
-            raise DynaclrError(f"frame {t} of {self._images[image]} cannot be read: {error}") from error
+        return [future.exception() for future in futures]
 
     def _check_inside(
         self, image: NDArray[np.int64], t: NDArray[np.int64], y: NDArray[np.int64], x: NDArray[np.int64]
@@ -170,12 +171,12 @@ class PatchReader:
             raise DynaclrError(f"the window {spans} of {self._images[image[first]]} is not wholly inside the image")
 
     def _opened(self, numbers: list[int]) -> dict[int, ts.TensorStore]:
-        """Return the arrays of these images, as float32, opening those that no one has asked for yet."""
+        """Return the sources of these images, opening those that no one has asked for yet."""
         with self._lock:
             missing = [number for number in numbers if number not in self._stores]
             futures = [self._open(self._images[number]) for number in missing]
             for number, future in zip(missing, futures, strict=True):
-                self._stores[number] = self._as_float32(number, future)
+                self._stores[number] = self._source(self._images[number], future)
             return {number: self._stores[number] for number in numbers}
 
     def _open(self, image: Image) -> ts.Future[ts.TensorStore]:
@@ -192,26 +193,27 @@ class PatchReader:
         }
         return ts.open(spec, open=True, read=True, context=self._context)
 
-    def _as_float32(self, number: int, future: ts.Future[ts.TensorStore]) -> ts.TensorStore:
+    def _source(self, image: Image, future: ts.Future[ts.TensorStore]) -> ts.TensorStore:
+        """Return what is ever read of an array, as float32: the planes of the source channels."""
         import tensorstore as ts
 
         try:
             store = future.result()
         except Exception as error:
-            raise DynaclrError(f"the array of {self._images[number]} cannot be opened: {error}") from error
-        return store if store.dtype == ts.float32 else ts.cast(store, ts.float32)
+            raise DynaclrError(f"the array of {image} cannot be opened: {error}") from error
+        planes = store[:, _selection(image.channels), self._z_range]
+        return planes if store.dtype == ts.float32 else ts.cast(planes, ts.float32)
 
     def __getstate__(self) -> dict[str, Any]:
-        private = {"_lock", "_stores", "_context"}
+        private = {"_lock", "_stores", "_context", "_memory"}
         return {name: value for name, value in self.__dict__.items() if name not in private}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._lock, self._stores, self._context = threading.Lock(), {}, None
+        self._lock, self._stores, self._context, self._memory = threading.Lock(), {}, None, ArrayPool()
 
 
-def _selection(image: Image) -> slice | list[int]:
-    """Return the channels as TensorStore reads them fastest: neighbours in a row as a slice."""
-    first, count = image.channels[0], len(image.channels)
-    neighbours = tuple(range(first, first + count))
-    return slice(first, first + count) if image.channels == neighbours else list(image.channels)
+def _selection(channels: tuple[int, ...]) -> slice | list[int]:
+    """Return channels as TensorStore reads them fastest: neighbours in a row as a slice."""
+    first, stop = channels[0], channels[0] + len(channels)
+    return slice(first, stop) if channels == tuple(range(first, stop)) else list(channels)

@@ -1,0 +1,79 @@
+"""Memory that is lent again must never be seen by two."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynaclr.memory import ArrayPool
+
+
+@given(
+    steps=st.lists(st.tuples(st.sampled_from(["take", "drop", "view"]), st.integers(0, 5)), max_size=30),
+    keep=st.integers(0, 3),
+)
+def test_no_two_live_arrays_share_memory(steps: list[tuple[str, int]], keep: int) -> None:
+    """Whatever is taken, dropped or only looked at through a view of a tensor, what is alive keeps its content."""
+    pool = ArrayPool(keep)
+    alive: list[tuple[torch.Tensor, int]] = []
+    for number, (step, which) in enumerate(steps):
+        if step == "take":
+            array = pool.empty((2, which))
+            assert array.shape == (2, which)
+            assert array.dtype == np.float32
+            assert array.flags.writeable
+            assert array.flags.c_contiguous
+            array.fill(number)
+            alive.append((torch.from_numpy(array), number))
+            del array
+        elif alive:
+            tensor, value = alive.pop(which % len(alive))
+            if step == "view":
+                alive.append((tensor[1:], value))
+            del tensor
+        for tensor, value in alive:
+            assert (tensor == value).all()
+
+
+def test_memory_is_lent_again_and_not_hoarded() -> None:
+    """The piece that came back is lent next, unless it is too small or far too large; few are kept."""
+    pool = ArrayPool(keep=1)
+    addresses = []
+    for _ in range(3):
+        array = pool.empty((100,))
+        addresses.append(array.ctypes.data)
+        del array
+        gc.collect()
+    assert len(set(addresses)) == 1
+    small = pool.empty((10,))
+    assert small.ctypes.data != addresses[0]
+    first, second = pool.empty((1000,)), pool.empty((1000,))
+    places = {first.ctypes.data, second.ctypes.data}
+    del first, second
+    gc.collect()
+    assert pool.empty((1000,)).ctypes.data in places
+
+
+def test_threads_may_lend_from_one_pool() -> None:
+    """Each sees only what it wrote."""
+    pool = ArrayPool()
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        for _ in range(300):
+            array = pool.empty((64,))
+            array.fill(number)
+            if not (array == number).all():
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
