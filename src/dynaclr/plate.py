@@ -99,7 +99,7 @@ def read_plate(path: str | os.PathLike[str]) -> Plate:
     DynaclrError
         If the folder is missing or holds no HCS plate.
     """
-    root = Path(path).absolute()
+    root = Path(path).resolve()  # TensorStore takes no ".." in a path
     if not root.is_dir():
         raise DynaclrError(f"there is no folder {str(root)!r}")
     if (root / "zarr.json").is_file():

@@ -113,7 +113,7 @@ def _configuration(directory: Path) -> dict[str, Any]:
         "trainer": {
             "accelerator": "cpu",
             "devices": 1,
-            "max_epochs": 4,
+            "max_epochs": 3,
             "deterministic": True,
             "use_distributed_sampler": False,
             "log_every_n_steps": 5,

@@ -40,7 +40,7 @@ def plot_embeddings(embeddings: AnnData, path: Path) -> Path:
     for label in sorted(labels.unique()):
         mine = (labels == label).to_numpy()
         by_condition.scatter(plane[mine, 0], plane[mine, 1], s=8, alpha=0.6, linewidths=0, label=label)
-    by_condition.legend(frameon=False, markerscale=2, fontsize="small")
+    figure.legend(loc="outside upper left", ncols=4, frameon=False, markerscale=2, fontsize="small")
     points = by_time.scatter(plane[:, 0], plane[:, 1], s=8, c=table[HPI].to_numpy(), cmap="viridis", linewidths=0)
     figure.colorbar(points, ax=by_time, label="hours post infection")
     for axes in (by_condition, by_time):
