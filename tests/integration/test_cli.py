@@ -197,7 +197,7 @@ MISTAKES = {
         {"trainer__callbacks": [{"class_path": "lightning.pytorch.callbacks.ModelCheckpont"}]},
         "did you mean 'ModelCheckpoint'?",
     ),
-    "top key": ({"modle": {"lr": 1}}, "'modle.lr' that nobody reads; did you mean 'model'?"),
+    "top key": ({"modle": {"lr": 1}}, "'modle.lr' that nobody reads; did you mean 'model'?"),  # codespell:ignore modle
     "data parameter": ({"data__init_args__batchsize": 4}, "no parameter 'batchsize'; did you mean 'batch_size'?"),
     "validation experiment": ({"data__init_args__val_experiments": ["exp_gamma"]}, "exp_gamma"),
     "registry": ({"data__init_args__experiments_yaml": "nope.yml"}, "there is no file 'nope.yml'"),
@@ -263,7 +263,7 @@ def test_a_wrong_registry_is_told_and_nothing_is_written(
 
 
 WORDS = {
-    "unknown command": (["preproces"], "there is no command 'preproces'; did you mean 'preprocess'?"),
+    "unknown command": (["schemer"], "there is no command 'schemer'; did you mean 'schema'?"),
     "missing file": (["fit", "--config", "nope.yml"], "there is no file 'nope.yml'"),
     "missing file, other spelling": (["fit", "--config=nope.yml"], "there is no file 'nope.yml'"),
     "a folder": (["fit", "-c", "/"], "the file '/' cannot be read"),
