@@ -21,7 +21,7 @@ TABLES = [
     ["cascade.recipe", "cascade.schedule", "cascade.passes", "cascade.composition"],
     ["cascade.exclusive", "cascade.fold"],
     ["sampler"],
-    ["pixels", "positives", "dataset"],
+    ["memory", "pixels", "positives", "dataset"],
 ]
 TENSORS = [
     ["augment", "batch_transforms"],
