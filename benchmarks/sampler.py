@@ -76,15 +76,14 @@ def main() -> None:
             built = min(seconds(make) for _ in range(2))
             first, rates[name, size] = rate(make(), count)
             print(
-                f"N={size:>10,}  {name:<30} {rates[name, size]:>9,.0f} batches/s"
+                f"N={size:>10,}  {name:<30}{rates[name, size]:>9,.0f} batches/s"
                 f"  construction {built / sort:.2f} x lexsort ({built:.3f} s)  first batch {first:.3f} s"
             )
         tracemalloc.start()
         sampler = FlexibleBatchSampler(table, batch_size=128, **ALL)
         next(iter(sampler))
-        print(
-            f"N={size:>10,}  all axes: memory peak {tracemalloc.get_traced_memory()[1] / 1e6:.0f} MB above the table's own"
-        )
+        peak = tracemalloc.get_traced_memory()[1] / 1e6
+        print(f"N={size:>10,}  all axes: memory peak {peak:.0f} MB above the table's own")
         tracemalloc.stop()
     for name in OPTIONS:
         print(

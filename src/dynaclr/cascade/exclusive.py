@@ -52,7 +52,8 @@ class _Batch:
 
 def _first_new(batch: _Batch, candidates: Ints, count: int) -> Ints:
     """Return up to `count` candidates, in their order, of values that are new to the batch."""
-    return candidates[batch.layer(candidates) == 0][:count]
+    new: Ints = candidates[batch.layer(candidates) == 0][:count]
+    return new
 
 
 def _evenly(batch: _Batch, candidates: Ints, count: int) -> Ints:
@@ -285,7 +286,8 @@ class _Queue:
         """Return positions in the window: those that have waited longest, of different values if not `crowded`."""
         layer = batch.layer(waiting[0])
         if not crowded:
-            return at[layer == 0][:count]
+            new: Ints = at[layer == 0][:count]
+            return new
         longest: Ints = at[np.lexsort((layer, waiting[1]))[:count]]
         return longest
 

@@ -30,9 +30,10 @@ def plot_embeddings(embeddings: AnnData, path: Path) -> Path:
         The same path.
     """
     from matplotlib.figure import Figure
-    from sklearn.decomposition import PCA
 
-    plane = PCA(n_components=2, random_state=0).fit_transform(np.asarray(embeddings.X, dtype=np.float64))
+    features = np.asarray(embeddings.X, dtype=np.float64)
+    left, spread, _ = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
+    plane = left[:, :2] * spread[:2]  # coordinates along the directions of largest variance
     table = embeddings.obs
     labels = table["experiment"].astype(str) + ": " + table["condition"].astype(str)
     figure = Figure(figsize=(11, 4.6), layout="constrained")
