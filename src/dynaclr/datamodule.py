@@ -183,7 +183,7 @@ class MultiExperimentDataModule(LightningDataModule):
                 "there is no stage 'test', since the data have no third part: hold experiments out with "
                 "val_experiments and use the stage 'validate'"
             )
-        self._check_ranks()
+        self._check_trainer()
         registry = self.registry = ExperimentRegistry.from_yaml(self.experiments_yaml)
         self._check_dropout(registry)
         split = split_experiments(registry, self.val_experiments)
@@ -217,6 +217,8 @@ class MultiExperimentDataModule(LightningDataModule):
     def train_dataloader(self) -> ResumableBatchLoader:
         """Return the loader of this rank's training batches."""
         index, sampler = _made(self.train_index, "fit"), _made(self.train_sampler, "fit")
+        if self._train_loader is not None:
+            self._train_loader.close()
         self._train_loader = ResumableBatchLoader(
             self._dataset(index),
             batch_sampler=sampler,
@@ -308,14 +310,21 @@ class MultiExperimentDataModule(LightningDataModule):
     def _ranks(self) -> tuple[int, int]:
         return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
 
-    def _check_ranks(self) -> None:
-        if self._ranks()[0] == 1:
+    def _check_trainer(self) -> None:
+        """Refuse settings of the trainer that would bring other batches than the user believes."""
+        if self.trainer is None:
             return
-        connector = getattr(self.trainer, "_accelerator_connector", None)
-        if getattr(connector, "use_distributed_sampler", False):
+        overfit = getattr(self.trainer, "overfit_batches", 0)
+        if overfit:
             raise DynaclrError(
-                f"use_distributed_sampler is True on {self._ranks()[0]} ranks, but needs to be False: the loaders "
-                "share the batches out themselves; set Trainer(use_distributed_sampler=False)"
+                f"overfit_batches is {overfit!r}, but needs to be 0: every epoch draws other "
+                "batches; to overfit, keep a few FOVs with include_wells"
+            )
+        connector = getattr(self.trainer, "_accelerator_connector", None)
+        if self.trainer.world_size > 1 and getattr(connector, "use_distributed_sampler", False):
+            raise DynaclrError(
+                f"use_distributed_sampler is True on {self.trainer.world_size} ranks, but needs to be False: the "
+                "loaders share the batches out themselves; set Trainer(use_distributed_sampler=False)"
             )
 
     def _check_dropout(self, registry: ExperimentRegistry) -> None:

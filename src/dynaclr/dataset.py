@@ -229,7 +229,8 @@ def _images(index: MultiExperimentIndex) -> tuple[IntArray, list[tuple[Image, Po
 def _source_statistics(position: Position, channels: Sequence[str]) -> dict[str, Mapping[str, Any]] | None:
     """Return the statistics of a FOV's source channels by source position, None where the store has none of them."""
     known = position.normalization or {}
-    return {f"ch_{i}": known[channel] for i, channel in enumerate(channels) if channel in known} or None
+    found = {f"ch_{i}": known.get(channel) for i, channel in enumerate(channels)}
+    return {key: statistics for key, statistics in found.items() if isinstance(statistics, Mapping)} or None
 
 
 def _at_frame(channels: dict[str, Mapping[str, Any]] | None, t: int) -> dict[str, Any] | None:
@@ -239,7 +240,7 @@ def _at_frame(channels: dict[str, Mapping[str, Any]] | None, t: int) -> dict[str
     resolved = {}
     for key, statistics in channels.items():
         resolved[key] = {name: values for name, values in statistics.items() if name != "timepoint_statistics"}
-        frame = statistics.get("timepoint_statistics", {}).get(str(t))
-        if frame is not None:
-            resolved[key]["timepoint_statistics"] = frame
+        frames = statistics.get("timepoint_statistics")
+        if isinstance(frames, Mapping) and str(t) in frames:
+            resolved[key]["timepoint_statistics"] = frames[str(t)]
     return resolved

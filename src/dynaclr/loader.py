@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -180,7 +181,7 @@ class ResumableBatchLoader(BatchLoader):
         self._trained = trained
         self._on_resume = on_resume
         self._pass: _Pass | None = None
-        self._batches: Generator[Batch] | None = None
+        self._batches: weakref.ref[Generator[Batch]] | None = None
 
     def __len__(self) -> int:
         """Return the number of batches of a whole epoch on this rank, also when one is resumed in its middle."""
@@ -189,14 +190,17 @@ class ResumableBatchLoader(BatchLoader):
     def __iter__(self) -> Generator[Batch]:  # type: ignore[override]  # as MONAI's, which says nothing
         self.close()
         self._pass = None
-        self._batches = self._epoch()
-        return self._batches
+        batches = self._epoch()
+        # Only a weak reference: who lets go of the iterator, as Lightning does after an error, ends its threads.
+        self._batches = weakref.ref(batches)
+        return batches
 
     def close(self) -> None:
         """End the iteration that is under way, if any, and wait for its threads."""
-        if self._batches is not None:
-            self._batches.close()
-            self._batches = None
+        batches = None if self._batches is None else self._batches()
+        if batches is not None:
+            batches.close()
+        self._batches = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return where training is: behind the last batch that was consumed."""

@@ -56,6 +56,7 @@ class PatchReader:
     It opens an image when a window of it is first asked for, may be used by several threads at a time, and can be
     pickled: the copy opens its images anew. (TensorStore ends a process that was *forked* after its parent had
     read with it. Thread workers need no fork; process workers need the start method ``spawn`` or ``forkserver``.)
+    A chunk without a file reads as the array's fill value, since that is how Zarr stores chunks that hold nothing else.
 
     Parameters
     ----------

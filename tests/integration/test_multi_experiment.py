@@ -193,6 +193,48 @@ def test_pixels_that_cannot_be_read_end_the_run_with_the_sentence(num_workers: i
         assert readers() == []
 
 
+class Fails(Callback):
+    """Fails in the middle of an epoch."""
+
+    def on_train_batch_end(self, trainer: Trainer, *rest: Any) -> None:  # noqa: ARG002
+        """Fail with the second batch."""
+        if trainer.global_step == 2:
+            raise RuntimeError("the machine stumbled")
+
+
+def test_no_thread_outlives_a_run_that_fails() -> None:
+    """Though Lightning then calls no teardown of the data module."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        data = make_data(write_two_experiments(root), num_workers=2)
+        with pytest.raises(RuntimeError, match="the machine stumbled"):
+            make_trainer(root, max_epochs=1, callbacks=[Fails()]).fit(make_model(), datamodule=data)
+        assert readers() == []
+
+
+def test_loaders_made_anew_every_epoch_go_on_alike() -> None:
+    """``reload_dataloaders_every_n_epochs`` changes nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        registry, seen = write_two_experiments(root), []
+        for every in (0, 1):
+            recorder, data = Recorder(), make_data(registry, num_workers=2)
+            options = {"max_epochs": 3, "limit_train_batches": 3, "reload_dataloaders_every_n_epochs": every}
+            make_trainer(root, callbacks=[recorder], **options).fit(make_model(), datamodule=data)
+            seen.append((recorder.trained, recorder.validated))
+        assert seen[0] == seen[1]
+        assert readers() == []
+
+
+def test_overfitting_on_batches_is_refused_in_words() -> None:
+    """Epochs differ, so it would not do what it says."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        data = make_data(write_two_experiments(root))
+        with pytest.raises(DynaclrError, match="overfit_batches is 2, but needs to be 0"):
+            make_trainer(root, max_epochs=1, overfit_batches=2).fit(make_model(), datamodule=data)
+
+
 def test_predict_returns_every_observation_once_in_order() -> None:
     """Also those without a positive, of training and validation experiments alike."""
     with tempfile.TemporaryDirectory() as folder:
