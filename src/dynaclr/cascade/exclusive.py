@@ -264,12 +264,13 @@ class _Queue:
         while True:
             window = np.concatenate([self._deferred, self._coming[:, : max(0, look - self._deferred.shape[1])]], axis=1)
             first = np.sort(np.unique(window[0], return_index=True)[1])  # an anchor may wait once for each pass
-            at = self._chosen(batch, window[:, first], first, count, crowded)
+            complete = len(first) == size  # what cannot keep values apart needs all anchors to spread them evenly
+            at = self._chosen(batch, window[:, first], first, count, crowded) if complete or not crowded else first[:0]
             if len(at) == count:
                 break
             if window.shape[1] < self._deferred.shape[1] + self._coming.shape[1]:
                 look *= 4
-            elif len(first) < size:
+            elif not complete:
                 self._add_pass()
                 look = window.shape[1] + size
             else:
@@ -283,16 +284,19 @@ class _Queue:
         return np.concatenate([copies, window[0, at]])
 
     def _chosen(self, batch: _Batch, waiting: Ints, at: Ints, count: int, crowded: bool) -> Ints:
-        """Return positions in the window: those that have waited longest, of different values if not `crowded`."""
+        """Return positions in the window: different values first, and of these the ones that have waited longest."""
         layer = batch.layer(waiting[0])
         if not crowded:
             new: Ints = at[layer == 0][:count]
             return new
-        longest: Ints = at[np.lexsort((layer, waiting[1]))[:count]]
-        return longest
+        evenly: Ints = at[np.lexsort((waiting[1], layer))[:count]]
+        return evenly
 
     def _add_pass(self) -> None:
+        """Shuffle the stratum behind the queue, without anchors that have missed a whole pass: they wait already."""
         rng = generator(*self._address, "pass", self._stratum, self._passes)
         shuffled = rng.permutation(self._end - self._begin) + self._begin
+        queue = np.concatenate([self._deferred, self._coming], axis=1)
+        shuffled = shuffled[~np.isin(shuffled, queue[0, queue[1] < self._passes - 1])]
         self._coming = np.concatenate([self._coming, [shuffled, np.full(len(shuffled), self._passes)]], axis=1)
         self._passes += 1
