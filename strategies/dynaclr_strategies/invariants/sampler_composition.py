@@ -236,8 +236,11 @@ def check_no_needless_repeat(make_sampler: MakeSampler, table: pd.DataFrame, opt
 def _exclusive(oracle: CascadeOracle, batch: Batch, owner: Label | None) -> Problem | None:
     for name, drawn, available in _pools(oracle, batch, owner):
         lineages = len({oracle.lineage(anchor) for anchor in available})
-        # The page lets lineages meet in a stratum that has fewer than its quota, and does not say how many may.
+        present = len({oracle.lineage(anchor) for anchor in drawn})
         if lineages < len(drawn):
+            # Lineages have to meet here. All of them take part, unless a focal window asks for some rather than others.
+            if present < lineages and not oracle.options.temporal_enrichment:
+                return f"{present} lineages in {len(drawn)} anchors of {name}", f"all {lineages} lineages"
             continue
         lineage, times = Counter(oracle.lineage(anchor) for anchor in drawn).most_common(1)[0]
         if times > 1:
