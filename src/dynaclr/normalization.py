@@ -7,7 +7,8 @@ from math import isfinite
 from typing import Any
 
 from dynaclr.errors import DynaclrError, did_you_mean
-from dynaclr.experiment import ExperimentRegistry
+from dynaclr.experiment import ExperimentConfig, ExperimentRegistry
+from dynaclr.plate import Position
 from dynaclr.store_checks import listed
 
 SCHEMES = ("fov_statistics", "dataset_statistics", "timepoint_statistics")
@@ -53,7 +54,11 @@ def check_statistics(
     fovs: Mapping[str, Collection[str]] | None = None,
     channels: Collection[int] | None = None,
 ) -> None:
-    """Refuse to train where a normalization would lack a statistic, or divide by zero.
+    """Refuse to train where a normalization would lack a statistic, divide by zero, or mix what was computed apart.
+
+    The statistics over a store need to be the same numbers in all its FOVs in use, however they came there: written by
+    two runs over different wells, they would shift one condition against another. Statistics that say what they were
+    computed from (those of `dynaclr preprocess`) need to be of the images that are there now.
 
     Parameters
     ----------
@@ -73,8 +78,8 @@ def check_statistics(
     Raises
     ------
     DynaclrError
-        If an argument is unknown, or with every FOV and channel whose statistics are missing, not finite or
-        zero in the divisor.
+        If an argument is unknown; with every FOV and channel whose statistics are missing, not finite or zero in the
+        divisor; or with every store and channel whose statistics were computed from other images, or apart.
     """
     for parameter, value, known in (
         ("scheme", scheme, SCHEMES),
@@ -95,6 +100,51 @@ def check_statistics(
         kinds = dict.fromkeys(kind for kind in _REMEDIES for *_, what in faults if what.endswith(kind))
         remedy = ", ".join(_REMEDIES[kind] for kind in kinds)
         raise DynaclrError(f"normalization by {scheme} needs finite statistics, but {found} ({remedy})")
+    stale = _stale(registry, scheme, (subtrahend, divisor), fovs, channels)
+    if stale:
+        raise DynaclrError(
+            f"normalization by {scheme} needs statistics of the images in use, computed together, but "
+            f"{'; '.join(stale)} (run `dynaclr preprocess --overwrite` on the registry)"
+        )
+
+
+def _entries(
+    registry: ExperimentRegistry, fovs: Mapping[str, Collection[str]] | None, channels: Collection[int] | None
+) -> Iterator[tuple[ExperimentConfig, Position, str, Any]]:
+    """Yield experiment, position, channel and what stands there, for what is in use."""
+    for config in registry.experiments:
+        for fov, position in registry.positions(config.name).items():
+            if fovs is not None and fov not in fovs.get(config.name, ()):
+                continue
+            for i, channel in enumerate(config.source_channel):
+                if channels is None or i in channels:
+                    yield config, position, channel, (position.normalization or {}).get(channel)
+
+
+def _stale(
+    registry: ExperimentRegistry,
+    scheme: str,
+    needed: tuple[str, str],
+    fovs: Mapping[str, Collection[str]] | None,
+    channels: Collection[int] | None,
+) -> list[str]:
+    """Say which statistics are of other images, and in which stores they were not computed together."""
+    problems: dict[tuple[str, str], str] = {}  # of each store, channel and kind of problem the first
+    first: dict[str, tuple[str, list[float]]] = {}
+    for config, position, channel, entry in _entries(registry, fovs, channels):
+        place = f"store {str(config.data_path.resolve())!r}, channel {channel!r}"
+        fov, record = position.fov_name, entry.get("computed_from")
+        now = {"shape": list(position.shape), "dtype": position.dtype.name}
+        for name, value in now.items() if isinstance(record, dict) else ():
+            if record.get(name, value) != value:
+                of_others = f"{place}: those of FOV {fov!r} are of {name} {record[name]}, but the FOV has {value}"
+                problems.setdefault((place, name), of_others)
+        if scheme == "dataset_statistics":
+            numbers = [entry[scheme][name] for name in needed]
+            other, expected = first.setdefault(place, (fov, numbers))
+            if numbers != expected:
+                problems.setdefault((place, scheme), f"{place}: those of FOVs {other!r} and {fov!r} differ")
+    return list(problems.values())
 
 
 def _faults(
@@ -105,19 +155,12 @@ def _faults(
     channels: Collection[int] | None,
 ) -> Iterator[tuple[str, str, str, str]]:
     """Yield ``(experiment, FOV, channel, what is wrong)``, of the frames of a FOV the first wrong one."""
-    for config in registry.experiments:
-        for fov, position in registry.positions(config.name).items():
-            if fovs is not None and fov not in fovs.get(config.name, ()):
-                continue
-            for i, channel in enumerate(config.source_channel):
-                if channels is not None and i not in channels:
-                    continue
-                entry = (position.normalization or {}).get(channel)
-                for place, statistics in _tables(entry, scheme, position.shape[0]):
-                    what = _fault(statistics, needed, needed[1])
-                    if what is not None:
-                        yield config.name, fov + place, channel, what
-                        break
+    for config, position, channel, entry in _entries(registry, fovs, channels):
+        for place, statistics in _tables(entry, scheme, position.shape[0]):
+            what = _fault(statistics, needed, needed[1])
+            if what is not None:
+                yield config.name, position.fov_name + place, channel, what
+                break
 
 
 def _tables(entry: Any, scheme: str, frames: int) -> Iterator[tuple[str, Any]]:

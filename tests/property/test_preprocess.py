@@ -398,7 +398,6 @@ def written() -> Iterator[Path]:
         ("std", "wide", "std is not finite"),
         ("std", None, "std is missing"),
         ("median", float("inf"), "median is not finite"),
-        ("median", 0.0, None),
         ("iqr", 0.0, None),
         ("mean", None, None),
     ],
@@ -425,6 +424,71 @@ def test_unusable_statistics_are_named(
     with pytest.raises(DynaclrError, match=re.escape(sentence)):
         check_statistics(registry, scheme, "median", "std")
     check_statistics(registry, scheme, "median", "std", fovs={"exp_alpha": ["A/1/0", "B/1/1"]})
+
+
+@pytest.mark.parametrize("scheme", ["fov_statistics", "timepoint_statistics"])
+def test_zero_may_be_subtracted(written: Path, scheme: str) -> None:
+    """Only the divisor must not be zero."""
+    with tempfile.TemporaryDirectory() as folder:
+        copytree(written.parent, folder, dirs_exist_ok=True)
+        path = Path(folder) / "exp_alpha.zarr/B/1/0/.zattrs"
+        content = json.loads(path.read_text())
+        table = content["normalization"]["GFP"][scheme]
+        (table["1"] if scheme == "timepoint_statistics" else table)["median"] = 0.0
+        path.write_text(json.dumps(content))
+        check_statistics(ExperimentRegistry.from_yaml(Path(folder) / written.name), scheme, "median", "std")
+
+
+def test_statistics_of_a_store_that_were_computed_apart_are_refused() -> None:
+    """A second run over fewer wells leaves two data sets in one store: a difference between the conditions."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole = _open(folder)
+        compute_statistics(whole, progress=False)
+        check_statistics(whole, "dataset_statistics", "mean", "std")
+        [config] = whole.experiments
+        compute_statistics(
+            ExperimentRegistry([config.model_copy(update={"condition_wells": {"x": ["A/1"]}})]), progress=False
+        )
+        whole.refresh()
+        sentence = f"store {str(config.data_path.resolve())!r}, channel 'GFP': those of FOVs 'A/1/0' and 'B/1/0' differ"
+        with pytest.raises(DynaclrError, match=rf"{re.escape(sentence)}.*dynaclr preprocess --overwrite"):
+            check_statistics(whole, "dataset_statistics", "mean", "std")
+        two = ExperimentRegistry(  # the same wells as two experiments: it is the store that counts
+            [
+                config.model_copy(update={"name": name, "condition_wells": {"x": [well]}})
+                for name, well in (("a", "A/1"), ("b", "B/1"))
+            ]
+        )
+        with pytest.raises(DynaclrError, match=re.escape(sentence)):
+            check_statistics(two, "dataset_statistics", "mean", "std")
+        check_statistics(whole, "fov_statistics", "mean", "std")
+        check_statistics(whole, "dataset_statistics", "mean", "std", fovs={"exp_alpha": ["B/1/0", "B/1/1"]})
+        compute_statistics(whole, progress=False, overwrite=True)
+        check_statistics(whole, "dataset_statistics", "mean", "std")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(("name", "value"), [("shape", [2, 3, 2, 4, 6]), ("dtype", "float64")])
+def test_statistics_of_other_images_are_refused(scheme: str, name: str, value: Any) -> None:
+    """Statistics that say what they are of need to be of the images there now; those that do not say pass."""
+    with tempfile.TemporaryDirectory() as folder:
+        registry = _open(folder)
+        compute_statistics(registry, progress=False)
+        path = Path(folder) / "exp_alpha.zarr/B/1/0/.zattrs"
+        content = json.loads(path.read_text())
+        record = content["normalization"]["GFP"]["computed_from"]
+        assert record[name] != value
+        record[name] = value
+        path.write_text(json.dumps(content))
+        registry.refresh()
+        sentence = f"channel 'GFP': those of FOV 'B/1/0' are of {name} {value}, but the FOV has "
+        with pytest.raises(DynaclrError, match=rf"{re.escape(sentence)}.*dynaclr preprocess --overwrite"):
+            check_statistics(registry, scheme, "mean", "std")
+        for foreign in (None, "elsewhere"):
+            content["normalization"]["GFP"]["computed_from"] = foreign
+            path.write_text(json.dumps(content))
+            registry.refresh()
+            check_statistics(registry, scheme, "mean", "std")
 
 
 @pytest.mark.parametrize(
