@@ -29,8 +29,12 @@ class MultiExperimentDataModule(LightningDataModule):
 
     - *fit*: batches of `FlexibleBatchSampler` over the anchors of the training experiments, read ahead by threads,
       resumable in the middle of an epoch (also on another number of ranks).
-    - *validate*, also during fit: the anchors of ``val_experiments`` in their order, the same batches with the same
-      positives every time, shared out over the ranks, each anchor once.
+    - *validate*, also in fit: the anchors of ``val_experiments`` without the sampler, the same batches with the same
+      positives every time, shared out over the ranks, each anchor once (where ranks outnumber the last anchors, some
+      are repeated, so that all make equally many steps). They are dealt out: batch k of K takes anchors k, k + K, ...
+      of the index, so that a batch mixes cells, FOVs and held-out experiments. Runs of neighbours would show one cell
+      each, without a true negative. On another number of ranks, or with another batch size, batches and hence
+      ``loss/val`` are others.
     - *predict*: every observation of every experiment once, in the order of the index.
     - *test*: an error; there is no third part of the data.
 
@@ -232,7 +236,7 @@ class MultiExperimentDataModule(LightningDataModule):
         """Return the loader of this rank's validation batches, or no loader if no experiment is held out."""
         if self.val_index is None:
             return []
-        return self._sequential(self._dataset(self.val_index), equal_steps=True)
+        return self._sequential(self._dataset(self.val_index), dealt=True)
 
     def test_dataloader(self) -> BatchLoader:
         """Refuse: there are no test data, see `setup`."""
@@ -240,7 +244,7 @@ class MultiExperimentDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> BatchLoader:
         """Return the loader of this rank's observations, in order."""
-        return self._sequential(self._dataset(_made(self.predict_index, "predict"), fit=False), equal_steps=False)
+        return self._sequential(self._dataset(_made(self.predict_index, "predict"), fit=False), dealt=False)
 
     # ------------------------------------------------------------------ batches on the device
 
@@ -300,10 +304,16 @@ class MultiExperimentDataModule(LightningDataModule):
             index.valid_anchors, self.batch_size, num_replicas=ranks, rank=rank, seed=self.seed, **self.sampling
         )
 
-    def _sequential(self, dataset: MultiExperimentTripletDataset, equal_steps: bool) -> BatchLoader:
+    def _sequential(self, dataset: MultiExperimentTripletDataset, dealt: bool) -> BatchLoader:
         ranks, rank = self._ranks()
         batches = EvenBatches(
-            SequentialSampler(dataset), self.batch_size, False, num_replicas=ranks, rank=rank, equal_steps=equal_steps
+            SequentialSampler(dataset),
+            self.batch_size,
+            num_replicas=ranks,
+            rank=rank,
+            # Validation synchronizes the ranks, predictions must not repeat a row.
+            equal_steps=dealt,
+            dealt=dealt,
         )
         return BatchLoader(dataset, batch_sampler=batches, num_workers=self.num_workers)
 

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from itertools import pairwise
 from math import ceil
 from typing import Any, Protocol, TypeVar
 
@@ -261,10 +260,15 @@ class _Pass:
 
 
 class EvenBatches(BatchSampler):
-    """Cuts a sequence into batches of nearly equal size: each element once, equally many batches for each rank.
+    """Cuts a sequence into batches of nearly equal size: each element once, shared out over the ranks.
 
-    Every rank gets one run of neighbouring elements. Batches differ in size by one at most, so that none is a leftover
-    of one cell, which would have no negatives.
+    Batches differ in size by one at most, so that none is a small leftover. They are made in one of two ways:
+
+    - *runs*: batch k is the k-th run of neighbouring elements, and a rank gets neighbouring batches: order is kept.
+      Rows of the index that are neighbours mostly show one cell, so nothing can be contrasted within such a batch.
+    - *dealt*: batch k of K takes elements k, k + K, k + 2K, ..., as cards are dealt, so that each batch has its share
+      of every part of the sequence. A cell comes twice into a batch only if it has more than K elements. Reading them
+      costs more, since neighbours in a batch rarely share a chunk.
 
     Parameters
     ----------
@@ -279,6 +283,8 @@ class EvenBatches(BatchSampler):
     equal_steps
         Where there are fewer elements than batches to fill, whether the ranks left without any get an element once
         more (so that all make equally many steps) or fewer batches.
+    dealt
+        Whether elements are dealt rather than cut into runs.
     """
 
     def __init__(
@@ -289,27 +295,32 @@ class EvenBatches(BatchSampler):
         num_replicas: int = 1,
         rank: int = 0,
         equal_steps: bool = True,
+        dealt: bool = False,
     ) -> None:
         super().__init__(sampler, batch_size, drop_last)
         self.num_replicas = num_replicas
         self.rank = rank
         self.equal_steps = equal_steps
+        self.dealt = dealt
 
     def __len__(self) -> int:
-        return len(self._bounds())
+        return len(self._batches())
 
     def __iter__(self) -> Iterator[list[int]]:
         elements = list(self.sampler)
-        for start, stop in self._bounds():
-            yield elements[start:stop]
+        for batch in self._batches():
+            yield [elements[place] for place in batch]
 
-    def _bounds(self) -> list[tuple[int, int]]:
-        """Return where this rank's batches start and stop."""
+    def _batches(self) -> list[range]:
+        """Return the places of the elements in this rank's batches."""
         total = len(self.sampler)  # type: ignore[arg-type]  # sequences have a length
         steps = -(-total // (self.batch_size * self.num_replicas))
         slots = steps * self.num_replicas
-        cuts = [total * slot // slots for slot in range(slots + 1)] if slots else [0]
-        bounds = list(pairwise(cuts))[self.rank * steps : (self.rank + 1) * steps]
+        mine = range(self.rank * steps, (self.rank + 1) * steps)
+        if self.dealt:
+            batches = [range(slot, total, slots) for slot in mine]
+        else:
+            batches = [range(total * slot // slots, total * (slot + 1) // slots) for slot in mine]
         if self.equal_steps:
-            return [(start, max(stop, start + 1)) for start, stop in bounds]
-        return [(start, stop) for start, stop in bounds if stop > start]
+            return [batch or range(min(batch.start, total - 1), total)[:1] for batch in batches]
+        return [batch for batch in batches if batch]

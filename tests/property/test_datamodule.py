@@ -55,7 +55,7 @@ def make_data(registry: Path, **options: Any) -> MultiExperimentDataModule:
 
 
 def test_each_side_of_the_split_has_its_experiments() -> None:
-    """Training reads exp_alpha through the sampler, validation exp_beta in order."""
+    """Training reads exp_alpha through the sampler, validation each anchor of exp_beta once."""
     with written() as registry:
         data = make_data(registry, seed=3, num_workers=2)
         data.setup("fit")
@@ -71,7 +71,7 @@ def test_each_side_of_the_split_has_its_experiments() -> None:
         assert train.num_workers == 2
         assert train.batch_sampler.seed == 3
         seen = [i for indices in val.batch_sampler for i in indices]  # type: ignore[union-attr]
-        assert seen == list(range(len(data.val_index.valid_anchors)))
+        assert sorted(seen) == list(range(len(data.val_index.valid_anchors)))
         assert [len(batch["anchor"]) for batch in train] == [4] * len(train)
 
 
@@ -85,6 +85,23 @@ def test_loaders_without_a_trainer_validate_the_same_batches_every_time() -> Non
         for one, other in zip(first, second, strict=True):
             assert torch.equal(one["anchor"], other["anchor"])
             assert torch.equal(one["positive"], other["positive"])
+
+
+@pytest.mark.parametrize("batch_size", [2, 4, 8])
+def test_validation_batches_have_true_negatives(batch_size: int) -> None:
+    """As many cells as fit, from all wells, though the index has one cell after the other."""
+    with written() as registry:
+        data = make_data(registry, batch_size=batch_size)
+        data.setup("validate")
+        assert data.val_index is not None
+        anchors, loader = data.val_index.valid_anchors, data.val_dataloader()
+        batches = [anchors.iloc[rows] for rows in loader.batch_sampler]  # type: ignore[union-attr]
+        cells = anchors["global_track_id"].nunique()
+        longest = anchors["global_track_id"].value_counts().max()
+        for batch in batches:
+            assert batch["global_track_id"].nunique() > 1
+            assert len(batches) < longest or batch["global_track_id"].is_unique
+            assert batch_size < cells or batch["well_name"].nunique() == anchors["well_name"].nunique()
 
 
 def test_every_option_of_sampling_reaches_the_sampler() -> None:

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -257,19 +258,33 @@ def test_the_state_of_other_data_is_refused() -> None:
 # --- EvenBatches -------------------------------------------------------------------------------------------
 
 
-@given(total=st.integers(0, 60), batch_size=st.integers(1, 20), ranks=st.integers(1, 4))
-def test_every_element_is_in_one_batch_of_one_rank(total: int, batch_size: int, ranks: int) -> None:
-    """In order, in batches that differ by one at most; equal steps cost at most a repetition where ranks are idle."""
+@given(total=st.integers(0, 60), batch_size=st.integers(1, 20), ranks=st.integers(1, 4), dealt=st.booleans())
+def test_every_element_is_in_one_batch_of_one_rank(total: int, batch_size: int, ranks: int, dealt: bool) -> None:
+    """In batches that differ by one at most; equal steps cost at most a repetition where ranks are idle."""
     sequence = SequentialSampler(range(total))
-    fair = [list(EvenBatches(sequence, batch_size, False, ranks, r, equal_steps=False)) for r in range(ranks)]
-    assert [i for batches in fair for batch in batches for i in batch] == list(range(total))
-    sizes = {len(batch) for batches in fair for batch in batches}
+    fair = [list(EvenBatches(sequence, batch_size, False, ranks, r, False, dealt)) for r in range(ranks)]
+    in_turn = [batch for batches in fair for batch in batches]
+    assert sorted(i for batch in in_turn for i in batch) == list(range(total))
+    if not dealt:
+        assert [i for batch in in_turn for i in batch] == list(range(total)), "runs keep the order"
+    sizes = {len(batch) for batch in in_turn}
     assert max(sizes, default=0) <= batch_size
     assert not sizes or max(sizes) - min(sizes) <= 1
-    equal = [EvenBatches(sequence, batch_size, False, ranks, r) for r in range(ranks)]
+    equal = [EvenBatches(sequence, batch_size, False, ranks, r, dealt=dealt) for r in range(ranks)]
     steps = -(-total // (batch_size * ranks))
     assert [len(list(batches)) for batches in equal] == [len(batches) for batches in equal] == [steps] * ranks
     assert all(batch for batches in equal for batch in batches)
     assert {i for batches in equal for batch in batches for i in batch} == set(range(total))
     if total >= steps * ranks:
         assert [list(batches) for batches in equal] == fair
+
+
+@given(total=st.integers(1, 60), batch_size=st.integers(1, 20), ranks=st.integers(1, 4))
+def test_dealt_batches_have_no_neighbours(total: int, batch_size: int, ranks: int) -> None:
+    """Elements of a batch are as far apart as there are batches: a run of at most that length comes once at most."""
+    sequence = SequentialSampler(range(total))
+    dealt = [EvenBatches(sequence, batch_size, False, ranks, r, dealt=True) for r in range(ranks)]
+    number = sum(len(batches) for batches in dealt)
+    for batches in dealt:
+        for batch in batches:
+            assert all(later - earlier == number for earlier, later in pairwise(batch))
