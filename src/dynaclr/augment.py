@@ -77,7 +77,7 @@ class ChannelDropout(nn.Module):
         dropped = torch.zeros(x.shape[:2], dtype=torch.bool)
         # Drawn on the CPU, so that a seed drops the same channels whatever the device.
         dropped[:, list(self.channels)] = torch.rand(len(x), len(self.channels)) < self.p
-        dropped = dropped.to(x.device, non_blocking=True)
+        dropped = dropped.to(x.device, non_blocking=x.is_cuda)
         return x.masked_fill(dropped.reshape(*dropped.shape, *[1] * (x.ndim - 2)), 0)
 
     def extra_repr(self) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ class BatchTransforms:
         self.dropout = dropout
 
     @torch.no_grad()
-    def __call__(self, batch: dict[str, Any], training: bool) -> dict[str, Any]:
+    def __call__(self, batch: dict[str, Any], training: bool, seeds: Mapping[str, int] | None = None) -> dict[str, Any]:
         """Return the transformed batch; the one passed in is not changed.
 
         Parameters
@@ -54,6 +55,9 @@ class BatchTransforms:
             ``positive_norm_meta``.
         training
             Whether to augment and to drop channels.
+        seeds
+            For ``anchor`` and ``positive``, what torch's generator of the CPU begins with while they are transformed;
+            afterwards it is where it was. Without, they draw from that generator as it is.
 
         Returns
         -------
@@ -71,9 +75,19 @@ class BatchTransforms:
         self.dropout.train(training)
         for key in ("anchor", "positive"):
             if key in batch:
-                patches = _transformed(batch[key], batch[f"{key}_norm_meta"], transforms)
-                transformed[key] = self.dropout(_centre_crop(patches, self.final_yx_patch_size))
+                with nullcontext() if seeds is None else drawing_from(seeds[key]):
+                    patches = _transformed(batch[key], batch[f"{key}_norm_meta"], transforms)
+                    transformed[key] = self.dropout(_centre_crop(patches, self.final_yx_patch_size))
         return transformed
+
+
+@contextmanager
+def drawing_from(seed: int) -> Iterator[None]:
+    """Let torch's generator of the CPU begin at a seed, and put it back afterwards; those of devices stay alone."""
+    with torch.random.fork_rng(devices=[]):
+        # `torch.manual_seed` would also seed every device.
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def _transformed(patches: Tensor, norm_meta: list[Any], transforms: Sequence[Transform]) -> Tensor:

@@ -19,6 +19,7 @@ from dynaclr.experiment import ExperimentRegistry
 from dynaclr.index import MultiExperimentIndex
 from dynaclr.loader import BatchLoader, EvenBatches, ResumableBatchLoader
 from dynaclr.normalization import check_statistics
+from dynaclr.randomness import keys
 from dynaclr.sampler import FlexibleBatchSampler
 from dynaclr.splits import entries_for, split_experiments
 from dynaclr.transforms import NormalizeSampled
@@ -80,7 +81,7 @@ class MultiExperimentDataModule(LightningDataModule):
     cache_pool_bytes
         Bytes of decoded chunks to keep in memory, for training and validation each.
     seed
-        Seed of sampling and of the choice of positives.
+        Seed of sampling, of the choice of positives, and of augmentations and channel dropout.
     include_wells, exclude_fovs
         Wells and FOVs to keep and to leave out, see `dynaclr.index.MultiExperimentIndex`; an entry may concern the
         training or the validation experiments alone.
@@ -252,19 +253,36 @@ class MultiExperimentDataModule(LightningDataModule):
         """Move the tensors of a batch, without walking through its lists of statistics."""
         if not _is_batch(batch):
             return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        # CUDA has taken what is in ordinary memory when the call returns. Elsewhere (MPS) a copy may still read memory
+        # that `dynaclr.memory.ArrayPool` has lent out again.
+        overlap = device.type == "cuda"
         return {
-            key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            key: value.to(device, non_blocking=overlap) if isinstance(value, Tensor) else value
             for key, value in batch.items()
         }
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002  (Lightning passes it)
         """Transform a batch, with everything random only while the trainer trains.
 
+        What is drawn depends on `seed`, epoch, number of the batch in the epoch, rank and view (anchor or positive)
+        alone: ranks draw differently, a resumed run draws what the uninterrupted one does, and torch's global generator
+        stays where it is.
+
         Lightning also passes the model's example input through here; that is no batch and stays as it is.
         """
         if not _is_batch(batch):
             return batch
-        return self.transforms(batch, training=self.trainer is not None and self.trainer.training)
+        if self.trainer is None or not self.trainer.training:
+            return self.transforms(batch, training=False)
+        return self.transforms(batch, training=True, seeds=self._draw_seeds())
+
+    def _draw_seeds(self) -> dict[str, int]:
+        """Return what the random transforms of the batch that is being transferred draw from."""
+        trainer = _made(self.trainer, "fit")
+        # Lightning counts a batch as ready after its transfer, so this is the number of those before it.
+        number = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        views = keys(self.seed, trainer.current_epoch, "augmentation", number, trainer.global_rank, [0, 1])
+        return dict(zip(("anchor", "positive"), views.tolist(), strict=True))
 
     # ------------------------------------------------------------------ parts
 
@@ -288,8 +306,8 @@ class MultiExperimentDataModule(LightningDataModule):
             fovs.setdefault(experiment, set()).add(fov_name)
         for transform in self.transforms.normalizations + self.transforms.augmentations:
             if isinstance(transform, NormalizeSampled):
-                keys = [f"ch_{i}" for i in range(index.registry.num_source_channels)]
-                channels = [i for i, key in enumerate(keys) if key in transform.names]
+                known = range(index.registry.num_source_channels)
+                channels = [i for i in known if f"ch_{i}" in transform.names]
                 level, subtrahend, divisor = transform.level, transform.subtrahend, transform.divisor
                 check_statistics(index.registry, level, subtrahend, divisor, fovs=fovs, channels=channels)
 

@@ -17,6 +17,10 @@ class ArrayPool:
     A batch is hundreds of megabytes. The allocator returns as much to the system each time, which then has to clear and
     map it again, page by page. May be used by several threads at a time.
 
+    It assumes that nobody reads an array's memory after the last Python object that refers to it is gone. A copy to a
+    device that goes on in the background breaks this, unless the data are taken before the call returns: CUDA does so
+    with memory that is not pinned, as here, MPS does not. Copy with ``non_blocking=True`` to CUDA only.
+
     Parameters
     ----------
     keep

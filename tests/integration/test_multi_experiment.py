@@ -7,11 +7,13 @@ import shutil
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from runs import LIGHTNING_WARNINGS, Recorder, digest, make_data, make_model, make_trainer, write_two_experiments
 
@@ -161,10 +163,6 @@ def test_no_validation_experiments_is_fine() -> None:
 
 def test_two_runs_with_one_seed_see_and_learn_the_same() -> None:
     """Augmentation draws included: no thread touches the generators that Lightning seeds."""
-
-    def noisy(sample: dict[str, Any]) -> dict[str, Any]:
-        return {**sample, "ch_0": sample["ch_0"] + torch.randn_like(sample["ch_0"])}
-
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         registry, runs = write_two_experiments(root), []
@@ -177,6 +175,74 @@ def test_two_runs_with_one_seed_see_and_learn_the_same() -> None:
             make_trainer(root, max_epochs=2, callbacks=[recorder]).fit(make_model(), datamodule=data)
             runs.append((recorder.trained, recorder.losses))
         assert runs[0] == runs[1]
+
+
+def noisy(sample: dict[str, Any]) -> dict[str, Any]:
+    """Return the sample with noise, as large as may be seen in every digest."""
+    return {**sample, "ch_0": sample["ch_0"] + torch.randn_like(sample["ch_0"])}
+
+
+class Generators(Callback):
+    """Keeps the state of torch's global generator at each training batch."""
+
+    def __init__(self) -> None:
+        self.states: list[bytes] = []
+
+    def on_train_batch_start(self, *rest: Any) -> None:  # noqa: ARG002
+        """Keep it."""
+        self.states.append(torch.get_rng_state().numpy().tobytes())
+
+
+def test_a_resumed_run_augments_as_the_uninterrupted_one() -> None:
+    """From the middle of the first and of a later epoch, whatever the global generator is at; it stays there."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        registry = write_two_experiments(root)
+
+        def fit(*callbacks: Callback, seed: int, **options: Any) -> tuple[Recorder, MultiExperimentDataModule]:
+            seed_everything(seed, verbose=False)
+            data = make_data(registry, channel_dropout_prob=0.5, augmentations=[noisy])
+            recorder = Recorder()
+            trainer = make_trainer(
+                root, max_epochs=2, num_sanity_val_steps=0, enable_checkpointing=True, callbacks=[recorder, *callbacks]
+            )
+            trainer.fit(make_model(), datamodule=data, weights_only=True, **options)
+            return recorder, data
+
+        keep = ModelCheckpoint(root / "steps", filename="{step}", every_n_train_steps=1, save_top_k=-1)
+        generators = Generators()
+        whole, data = fit(keep, generators, seed=3)
+        assert len(set(generators.states)) == 1
+        assert len(set(whole.trained)) == len(whole.trained)
+        assert data.train_sampler is not None
+        for step in (3, data.train_sampler.num_batches + 2):
+            resumed, _ = fit(seed=4, ckpt_path=root / "steps" / f"step={step}.ckpt")
+            assert resumed.trained == whole.trained[step:]
+            assert resumed.losses == whole.losses[step:]
+
+
+def test_draws_differ_between_ranks_batches_epochs_and_seeds() -> None:
+    """All of them are in the address of a draw, and so is the view."""
+
+    class Place(NamedTuple):
+        """Where a trainer is, as far as draws are concerned."""
+
+        current_epoch: int
+        global_rank: int
+        fit_loop: Any
+
+    def draws(seed: int, epoch: int, rank: int, number: int) -> list[int]:
+        data = make_data(Path("not/needed.yml"), seed=seed)
+        ready = SimpleNamespace(current=SimpleNamespace(ready=number))
+        loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=ready))
+        data.trainer = Place(epoch, rank, loop)  # type: ignore[assignment]
+        return list(data._draw_seeds().values())
+
+    places = [
+        (seed, epoch, rank, number) for seed in (0, 1) for epoch in (0, 1) for rank in (0, 1) for number in (0, 1)
+    ]
+    assert len({draw for place in places for draw in draws(*place)}) == 2 * len(places)
+    assert draws(0, 1, 1, 1) == draws(0, 1, 1, 1)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ from dynaclr.batch_transforms import BatchTransforms
 from dynaclr.datamodule import MultiExperimentDataModule
 from dynaclr.errors import DynaclrError
 from dynaclr.sampler import FlexibleBatchSampler
-from dynaclr.transforms import NormalizeSampled
+from dynaclr.transforms import NormalizeSampled, RandGaussianNoised
 from dynaclr_strategies.descriptions import RegistryDescription
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.writers import write_registry
@@ -419,3 +419,39 @@ def test_a_published_yaml_loads() -> None:
     assert isinstance(data.transforms.normalizations[0], NormalizeSampled)
     assert [type(transform).__name__ for transform in data.transforms.augmentations] == ["RandGaussianNoised"]
     assert data.hcl_beta == 0.5
+
+
+class Told(torch.Tensor):
+    """A tensor that notes how it is copied to a device, and stays where it is."""
+
+    copies: ClassVar[list[tuple[torch.device, bool]]] = []
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Told:  # type: ignore[override]
+        """Note it."""
+        Told.copies.append((device, non_blocking))
+        return self
+
+
+def test_copies_overlap_on_cuda_only() -> None:
+    """Elsewhere the memory could be lent out again while it is still being copied."""
+    data = make_data(Path("not/needed.yml"))
+    for kind, overlap in (("cpu", False), ("mps", False), ("cuda", True)):
+        Told.copies = []
+        device = torch.device(kind)
+        data.transfer_batch_to_device({"anchor": torch.zeros(1).as_subclass(Told)}, device, 0)
+        assert Told.copies == [(device, overlap)]
+
+
+def test_seeds_decide_what_is_drawn_and_the_global_generator_stays() -> None:
+    """The same seeds draw the same, each view its own, dropout included."""
+    noise = RandGaussianNoised(["ch_0"], prob=1.0)
+    transforms, batch = BatchTransforms([], [noise], (9, 9), ChannelDropout([1], 0.5)), raw_batch(32)
+    before = torch.get_rng_state()
+    seeds = [{"anchor": 1, "positive": 2}, {"anchor": 1, "positive": 2}, {"anchor": 2, "positive": 1}]
+    first, again, swapped = (transforms(batch, training=True, seeds=one) for one in seeds)
+    assert torch.equal(torch.get_rng_state(), before)
+    for key in ("anchor", "positive"):
+        assert torch.equal(first[key], again[key])
+        assert not torch.equal(first[key][:, 0], swapped[key][:, 0])
+    dropped = {key: (first[key][:, 1] == 0).flatten(1).all(1) for key in ("anchor", "positive")}
+    assert not torch.equal(dropped["anchor"], dropped["positive"])

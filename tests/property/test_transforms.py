@@ -515,3 +515,18 @@ def test_the_gpu_does_what_the_cpu_does(make: Maker, depth: int) -> None:
     seen = make(["ch_0", "ch_1"], prob=0.5, generator=seeded(10))(on_gpu)["ch_1"]
     assert seen.is_cuda
     torch.testing.assert_close(seen.cpu(), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_generator_of_the_cpu_decides_on_the_gpu_too() -> None:
+    """That is the one that the data module seeds for each batch; the GPU's own stays where it is."""
+    batch = {"ch_0": torch.zeros(4, 1, 1, 8, 8, device="cuda")}
+    state = torch.cuda.get_rng_state()
+    seen = []
+    for seed in (1, 1, 2):
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            seen.append(RANDOM["noise"](["ch_0"], prob=1.0)(batch)["ch_0"])
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[0], seen[2])
+    assert torch.equal(torch.cuda.get_rng_state(), state)

@@ -87,7 +87,7 @@ class RandBatchTransform(BatchTransform):
     allow_missing_keys
         Whether keys that the batch lacks are skipped.
     generator
-        Where random numbers come from; by default torch's global generator.
+        Where random numbers come from; by default torch's global generator of the CPU.
 
     Raises
     ------
@@ -128,7 +128,14 @@ class RandBatchTransform(BatchTransform):
         return low + (high - low) * self.draw(torch.rand, shape, torch.device("cpu"))
 
     def draw(self, kind: Callable[..., Tensor], shape: Sequence[int], device: torch.device) -> Tensor:
-        """Return ``kind(shape)`` on a device, drawn from this transform's generator."""
+        """Return ``kind(shape)`` on a device, drawn from this transform's generator.
+
+        Without one, draws are decided by torch's generator of the CPU whatever the device, which is what the data
+        module seeds for each batch: on another device it seeds a generator of that device for this one draw.
+        """
+        if self.generator is None and device.type != "cpu":
+            seed = int(torch.randint(2**63 - 1, ()))
+            return kind(*shape, generator=torch.Generator(device).manual_seed(seed), device=device)
         if self.generator is None:
             return kind(*shape, device=device)
         return kind(*shape, generator=self.generator, device=self.generator.device).to(device)
@@ -140,13 +147,13 @@ def change_some(volume: Tensor, chosen: Tensor, change: Callable[[Tensor], Tenso
         return volume
     if len(chosen) == len(volume):
         return change(volume)
-    chosen = chosen.to(volume.device, non_blocking=True)
+    chosen = chosen.to(volume.device, non_blocking=volume.is_cuda)
     return volume.index_copy(0, chosen, change(volume[chosen]))
 
 
 def per_sample(values: Tensor, volume: Tensor) -> Tensor:
     """Return one value per sample on the volume's device and in its dtype, in a shape that multiplies it."""
-    return values.to(volume.device, volume.dtype, non_blocking=True).reshape(-1, 1, 1, 1, 1)
+    return values.to(volume.device, volume.dtype, non_blocking=volume.is_cuda).reshape(-1, 1, 1, 1, 1)
 
 
 def pair(name: str, value: object, *, at_least: float = -math.inf) -> Bounds:
