@@ -64,6 +64,10 @@ def all_fovs(registry: ExperimentRegistry) -> list[Fov]:
     ]
 
 
+class KnownEntries(list[str]):
+    """Entries of ``include_wells`` or ``exclude_fovs`` that each match something, if not among these experiments."""
+
+
 def select_fovs(
     fovs: Sequence[Fov], include_wells: Sequence[str] | None, exclude_fovs: Sequence[str] | None
 ) -> list[Fov]:
@@ -73,40 +77,52 @@ def select_fovs(
     ----------
     fovs
         All FOVs of the registry.
-    include_wells, exclude_fovs
-        Wells and FOVs, ``"A/1"`` or ``"A/1/0"`` for every experiment and ``"exp_a:A/1"`` for one; None includes all,
-        and excludes nothing.
+    include_wells
+        Wells and FOVs, ``"A/1"`` or ``"A/1/0"`` for every experiment and ``"exp_a:A/1"`` for one; each experiment is
+        restricted to what the entries for every experiment and its own name, and stays whole where there are neither.
+        None restricts none.
+    exclude_fovs
+        Wells and FOVs in the same notation; None excludes nothing.
 
     Raises
     ------
     DynaclrError
-        If an entry matches nothing, or an experiment keeps no FOV.
+        If an entry matches nothing (and is no `KnownEntries`), or an experiment keeps no FOV.
     """
-    included = _matching(fovs, include_wells, "include_wells") if include_wells is not None else set(range(len(fovs)))
-    kept = included - _matching(fovs, exclude_fovs or (), "exclude_fovs")
-    names = dict.fromkeys(fov.experiment.name for fov in fovs)
-    for name in names:
-        if not any(fovs[i].experiment.name == name for i in kept):
+    _check_entries(fovs, include_wells, "include_wells")
+    _check_entries(fovs, exclude_fovs, "exclude_fovs")
+    kept = [fov for fov in fovs if _is_included(fov, include_wells) and not fov.selectors & set(exclude_fovs or ())]
+    names_kept = {fov.experiment.name for fov in kept}
+    for name in dict.fromkeys(fov.experiment.name for fov in fovs):
+        if name not in names_kept:
             raise DynaclrError(
                 f"include_wells={include_wells!r} and exclude_fovs={exclude_fovs!r} leave no FOV of experiment "
                 f"{name!r}; keep at least one, or take the experiment out of the registry"
             )
-    return [fov for i, fov in enumerate(fovs) if i in kept]
+    return kept
 
 
-def _matching(fovs: Sequence[Fov], entries: Sequence[str], parameter: str) -> set[int]:
+def _is_included(fov: Fov, entries: Sequence[str] | None) -> bool:
+    """Tell whether the entries that concern the FOV's experiment name it, or none does."""
+    if entries is None:
+        return True
+    # No experiment's name has a colon. An empty list names no FOV of any experiment, and is not taken for None.
+    concerns = [entry for entry in entries if entry.partition(":")[0] == fov.experiment.name or ":" not in entry]
+    return bool(fov.selectors & set(concerns)) or (bool(entries) and not concerns)
+
+
+def _check_entries(fovs: Sequence[Fov], entries: Sequence[str] | None, parameter: str) -> None:
+    """Refuse entries that match no FOV."""
     if isinstance(entries, str):
         raise DynaclrError(f"{parameter} needs a list of wells or FOVs, got the text {entries!r}; write [{entries!r}]")
-    members: dict[str, set[int]] = {}
-    for i, fov in enumerate(fovs):
-        for selector in fov.selectors:
-            members.setdefault(selector, set()).add(i)
+    if entries is None or isinstance(entries, KnownEntries):
+        return
+    known = sorted(set().union(*(fov.selectors for fov in fovs)))
     for entry in entries:
-        if entry not in members:
+        if entry not in known:
             wells = ", ".join(dict.fromkeys(fov.position.well_name for fov in fovs))
-            near = did_you_mean(entry, members) or f"; the experiments' wells are {wells}"
+            near = did_you_mean(entry, known) or f"; the experiments' wells are {wells}"
             raise DynaclrError(f"{parameter} has {entry!r}, which matches no well and no FOV{near}")
-    return set().union(*(members[entry] for entry in entries))
 
 
 def find_csvs(fovs: Sequence[Fov]) -> list[tuple[Fov, Path]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.experiment import ExperimentRegistry
-from dynaclr.fovs import all_fovs
+from dynaclr.fovs import KnownEntries, all_fovs
 from dynaclr.store_checks import listed
 
 
@@ -78,7 +78,7 @@ def _check_stores_apart(registry: ExperimentRegistry, train: Sequence[str], val:
 def entries_for(
     registry: ExperimentRegistry, names: Sequence[str], entries: Sequence[str] | None
 ) -> Sequence[str] | None:
-    """Return those of the entries of ``include_wells`` or ``exclude_fovs`` that concern some of the experiments.
+    """Return the entries of ``include_wells`` or ``exclude_fovs`` so that one side's index takes them.
 
     Parameters
     ----------
@@ -92,12 +92,11 @@ def entries_for(
     Returns
     -------
     sequence of str or None
-        The entries that match a well or a FOV of these experiments, and those that match nothing anywhere, so that the
-        index refuses them.
+        All the entries, marked as known where each matches a well or a FOV of either side: those of the other side are
+        no mistake on this one, and its errors quote what the user wrote. Otherwise those that match nothing anywhere,
+        so that the index refuses them.
     """
-    if entries is None or isinstance(entries, str):
+    if entries is None or isinstance(entries, str) or set(names) == set(registry.names):
         return entries
-    fovs = all_fovs(registry)
-    ours = set().union(*(fov.selectors for fov in fovs if fov.experiment.name in names))
-    anyones = set().union(*(fov.selectors for fov in fovs))
-    return [entry for entry in entries if entry in ours or entry not in anyones]
+    known = set().union(*(fov.selectors for fov in all_fovs(registry)))
+    return [entry for entry in entries if entry not in known] or KnownEntries(entries)

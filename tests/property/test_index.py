@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 from dynaclr.errors import DynaclrError, TracksError
 from dynaclr.experiment import ExperimentRegistry
+from dynaclr.fovs import all_fovs, select_fovs
 from dynaclr.index import MultiExperimentIndex
+from dynaclr.splits import entries_for
 from dynaclr_strategies.descriptions import (
     ExperimentDescription,
     FovDescription,
@@ -306,7 +308,7 @@ def test_selectors_keep_what_they_name(description: RegistryDescription, data: s
     kept = {
         (name, fov)
         for name, fov in names
-        if (include is None or _places(name, fov) & set(include)) and not _places(name, fov) & set(exclude or ())
+        if _is_included(name, fov, include) and not _places(name, fov) & set(exclude or ())
     }
     expected = {cell for cell in observations(description) if cell[:2] in kept}
     with written(description) as registry:
@@ -316,6 +318,13 @@ def test_selectors_keep_what_they_name(description: RegistryDescription, data: s
         else:
             index = index_of(registry, include_wells=include, exclude_fovs=exclude)
             assert set(cells_of(index.tracks)) == expected
+
+
+def _is_included(experiment: str, fov_name: str, include: list[str] | None) -> bool:
+    """Restrict an experiment by the entries without an experiment and by its own, if there are any."""
+    general = [entry for entry in include or () if ":" not in entry]
+    own = [entry for entry in include or () if entry.startswith(f"{experiment}:")]
+    return not (general or own) or not _places(experiment, fov_name).isdisjoint(general + own)
 
 
 def _places(experiment: str, fov_name: str) -> set[str]:
@@ -335,6 +344,52 @@ def _with_first_fov(description: RegistryDescription, **changes: Any) -> Registr
     well, *wells = experiment.wells
     changed = replace(well, fovs=(replace(well.fovs[0], **changes), *well.fovs[1:]))
     return replace(description, experiments=(replace(experiment, wells=(changed, *wells)), *others))
+
+
+@pytest.mark.parametrize(
+    ("include", "kept"),
+    [
+        (["exp_alpha:A/1"], {"exp_alpha:A/1/0", "exp_beta:A/1/0", "exp_beta:B/1/0"}),
+        (["exp_alpha:A/1/0", "exp_beta:B/1"], {"exp_alpha:A/1/0", "exp_beta:B/1/0"}),
+        (["A/1", "exp_beta:B/1"], {"exp_alpha:A/1/0", "exp_beta:A/1/0", "exp_beta:B/1/0"}),
+        (["A/1"], {"exp_alpha:A/1/0", "exp_beta:A/1/0"}),
+    ],
+)
+def test_an_entry_for_one_experiment_leaves_the_others_whole(include: list[str], kept: set[str]) -> None:
+    """Only entries without an experiment restrict experiments that no entry names."""
+    with written(TWO) as registry:
+        tracks = index_of(registry, include_wells=include).tracks
+        assert set(tracks["experiment"].astype(str) + ":" + tracks["fov_name"].astype(str)) == kept
+
+
+def test_entries_of_the_other_side_of_a_split_neither_fail_nor_restrict() -> None:
+    """One side takes the user's whole list, restricts its own experiments alone, and quotes it in errors."""
+    with written(TWO) as registry:
+        side = registry.subset(["exp_beta"])
+
+        def fovs(include: list[str], exclude: list[str] | None = None) -> list[str]:
+            sides = [entries_for(registry, side.names, entries) for entries in (include, exclude)]
+            return [fov.label for fov in select_fovs(all_fovs(side), *sides)]
+
+        assert fovs(["exp_alpha:A/1"]) == ["exp_beta:A/1/0", "exp_beta:B/1/0"]
+        assert fovs(["exp_alpha:A/1", "exp_beta:B/1"], ["exp_alpha:A/1"]) == ["exp_beta:B/1/0"]
+        quoted = (
+            r"include_wells=\['exp_alpha:A/1', 'exp_beta:B/1'\] and exclude_fovs=\['B/1'\] leave no FOV .*'exp_beta'"
+        )
+        with pytest.raises(DynaclrError, match=quoted):
+            fovs(["exp_alpha:A/1", "exp_beta:B/1"], ["B/1"])
+        with pytest.raises(DynaclrError, match="include_wells has 'exp_alpha:C/1', which matches no well and no FOV"):
+            fovs(["exp_alpha:A/1", "exp_alpha:C/1"])
+
+
+def test_wells_that_one_side_of_a_split_lacks_leave_it_nothing() -> None:
+    """An entry without an experiment restricts every experiment, also one without such a well."""
+    with written(TWO) as registry:
+        alpha, beta = registry.experiments
+        restricted = ExperimentRegistry([alpha, beta.model_copy(update={"condition_wells": {"x": ["B/1"]}})])
+        entries = entries_for(restricted, ["exp_beta"], ["A/1"])
+        with pytest.raises(DynaclrError, match=r"include_wells=\['A/1'\] .*leave no FOV of experiment 'exp_beta'"):
+            select_fovs(all_fovs(restricted.subset(["exp_beta"])), entries, None)
 
 
 @pytest.mark.parametrize(
