@@ -290,12 +290,12 @@ class Draft:
 
 
 def draft_experiment(raw: object, number: int) -> Draft:
-    """Check one entry of the YAML file's list, and keep what is right in it.
+    """Check one entry of a list of experiments, and keep what is right in it.
 
     Parameters
     ----------
     raw
-        What stands in the file.
+        What stands there: an experiment, a mapping with the fields of one, or anything else.
     number
         Its place in the list, from 1, to name it by if it has no name.
 
@@ -304,10 +304,12 @@ def draft_experiment(raw: object, number: int) -> Draft:
     Draft
         The experiment or its problems.
     """
-    if not isinstance(raw, dict):
+    if isinstance(raw, ExperimentConfig):
+        return Draft.of(raw)
+    if not isinstance(raw, Mapping):
         label = f"experiment number {number}"
         return Draft(label, {}, (f"{label} is {raw!r}, but needs the fields of an experiment",))
-    return _fill(ExperimentConfig.__new__(ExperimentConfig), raw, number)
+    return _fill(ExperimentConfig.__new__(ExperimentConfig), dict(raw), number)
 
 
 def _fill(config: ExperimentConfig, raw: dict[Any, Any], number: int | None) -> Draft:

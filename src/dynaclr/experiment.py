@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
 import yaml
 
-from dynaclr.config import Draft, ExperimentConfig, json_schema, read_drafts
+from dynaclr.config import Draft, ExperimentConfig, draft_experiment, json_schema, read_drafts
 from dynaclr.errors import DynaclrError, RegistryError, did_you_mean
 from dynaclr.files import read_yaml, write_atomically
 from dynaclr.plate import Position
@@ -38,16 +38,19 @@ class ExperimentRegistry:
     Parameters
     ----------
     experiments
-        The experiments, at least one.
+        The experiments, at least one; mappings hold the fields of `ExperimentConfig`, as the YAML file does, but
+        relative paths are relative to the working directory.
 
     Raises
     ------
+    DynaclrError
+        If this is no list of experiments at all.
     RegistryError
         With every problem of every experiment.
     """
 
-    def __init__(self, experiments: Iterable[ExperimentConfig]) -> None:
-        self._open([Draft.of(config) for config in experiments])
+    def __init__(self, experiments: Iterable[ExperimentConfig | Mapping[str, Any]]) -> None:
+        self._open(_drafts(experiments))
 
     def _open(self, drafts: Sequence[Draft]) -> None:
         """Check everything, then keep it."""
@@ -298,6 +301,15 @@ class ExperimentRegistry:
     def _refuse_name(self, name: object) -> NoReturn:
         hint = did_you_mean(name, self.names)
         raise UnknownExperimentError(f"there is no experiment {name!r}; there are {listed(self.names)}{hint}")
+
+
+def _drafts(experiments: object) -> list[Draft]:
+    """Check the experiments that somebody gave in Python, each as an object or as a mapping of its fields."""
+    is_one = isinstance(experiments, (Mapping, ExperimentConfig))
+    if is_one or isinstance(experiments, (str, bytes)) or not isinstance(experiments, Iterable):
+        hint = "; put the one experiment in a list" if is_one else ""
+        raise DynaclrError(f"experiments is {experiments!r}, but needs a list of experiments{hint}")
+    return [draft_experiment(raw, number) for number, raw in enumerate(experiments, start=1)]
 
 
 def _anchored(draft: Draft, folder: Path) -> Draft:

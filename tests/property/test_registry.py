@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -535,6 +536,38 @@ def test_a_config_made_in_python_checks_itself() -> None:
     with pytest.raises(RegistryError, match="'exp'") as caught:
         _config(Path("/nowhere"), interval_minutes=-1, moi="much", source_channel=["RFP"])
     assert len(caught.value.problems) == 3
+
+
+def test_a_registry_takes_mappings_as_the_file_does(written: Written) -> None:
+    """Mappings, alone or beside experiments, make the same registry, and all their problems come in one error."""
+    registry = ExperimentRegistry.from_yaml(written[0])
+    first, *others = registry.experiments
+    assert ExperimentRegistry([MappingProxyType(first.model_dump()), *others]) == registry
+    raw = [config.model_dump() for config in registry.experiments]
+    assert ExperimentRegistry(raw) == registry
+    raw[0]["source_chanel"] = raw[0].pop("source_channel")
+    raw[1]["moi"] = -1
+    with pytest.raises(RegistryError) as caught:
+        ExperimentRegistry([*raw, 5])  # type: ignore[list-item]
+    assert [sentence for sentence in caught.value.problems if "source_chan" in sentence] != []
+    assert "experiment 'exp_beta': moi is -1.0, but needs a number that is not negative" in caught.value.problems
+    assert "experiment number 3 is 5, but needs the fields of an experiment" in caught.value.problems
+
+
+@pytest.mark.parametrize("wrong", [None, "experiments.yml", 5, {"name": "exp"}, b"x"])
+def test_what_is_no_list_of_experiments_is_refused(wrong: Any) -> None:
+    """A sentence says what is needed, where Python would complain about its own types."""
+    with pytest.raises(
+        DynaclrError, match=rf"experiments is {re.escape(repr(wrong))}, but needs a list of experiments"
+    ):
+        ExperimentRegistry(wrong)
+
+
+def test_a_single_experiment_is_no_list(written: Written) -> None:
+    """Also where Python could go through it, field by field."""
+    config = ExperimentRegistry.from_yaml(written[0]).experiments[0]
+    with pytest.raises(DynaclrError, match="put the one experiment in a list"):
+        ExperimentRegistry(config)  # type: ignore[arg-type]
 
 
 def test_the_json_schema_describes_every_field() -> None:
