@@ -85,6 +85,13 @@ class MultiExperimentDataModule(LightningDataModule):
     include_wells, exclude_fovs
         Wells and FOVs to keep and to leave out, see `dynaclr.index.MultiExperimentIndex`; an entry may concern the
         training or the validation experiments alone.
+    group_by, stratify_by
+        Column of the anchors, or columns, that make what sampling takes for an experiment and for a condition:
+        ``["experiment", "organelle"]``, say, and ``["condition", "moi"]``. Besides the columns of
+        `dynaclr.index.MultiExperimentIndex.tracks`, among them ``organelle``, ``date`` and ``moi`` of the registry,
+        those of the tracking tables can be used.
+    exclusive_by
+        Column, such as ``"lineage_id"``, of which no value may occur twice in a batch; None for no such rule.
 
     Attributes
     ----------
@@ -129,6 +136,9 @@ class MultiExperimentDataModule(LightningDataModule):
         seed: int = 0,
         include_wells: Sequence[str] | None = None,
         exclude_fovs: Sequence[str] | None = None,
+        group_by: str | Sequence[str] = "experiment",
+        stratify_by: str | Sequence[str] = "condition",
+        exclusive_by: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.experiments_yaml = experiments_yaml
@@ -150,6 +160,9 @@ class MultiExperimentDataModule(LightningDataModule):
             "temporal_global_fraction": temporal_global_fraction,
             "experiment_weights": experiment_weights,
             "condition_ratio": condition_ratio,
+            "group_by": group_by,
+            "stratify_by": stratify_by,
+            "exclusive_by": exclusive_by,
         }
         self.channel_dropout_channels = tuple(channel_dropout_channels)
         dropout = ChannelDropout(list(channel_dropout_channels), channel_dropout_prob)

@@ -67,10 +67,10 @@ class MultiExperimentIndex:
     tracks
         One row per cell and frame, in the order of experiment, FOV, track id and frame, whatever the order in the
         files: ``experiment, condition, well_name, fov_name, track_id, t, y, x, global_track_id, lineage_id,
-        hours_post_infection, fluorescence_channel, y_clamp, x_clamp, parent_track_id`` (``-1`` for founders) and what
-        the CSVs brought. A CSV column that has one of these names otherwise is kept as ``<name>_csv``. Labels are
-        categorical columns of strings. The patch of a row is the pixels ``[y_clamp - height // 2, y_clamp - height // 2
-        + height)`` and the same in x.
+        hours_post_infection, fluorescence_channel, organelle, date, moi, y_clamp, x_clamp, parent_track_id`` (``-1``
+        for founders) and what the CSVs brought. A CSV column that has one of these names otherwise is kept as
+        ``<name>_csv``. Labels are categorical columns of strings. The patch of a row is the pixels ``[y_clamp - height
+        // 2, y_clamp - height // 2 + height)`` and the same in x.
     valid_anchors
         The rows of ``tracks`` with at least one positive, indexed from 0, with their position in ``tracks`` in the
         column ``row``.

@@ -114,6 +114,7 @@ def test_every_option_of_sampling_reaches_the_sampler() -> None:
         "temporal_global_fraction": 0.5,
         "experiment_weights": {"exp_alpha": 1, "exp_beta": 3},
         "condition_ratio": {"uninfected": 1, "infected": 2},
+        "exclusive_by": "lineage_id",
         "seed": 7,
     }
     with written() as registry:
@@ -124,6 +125,25 @@ def test_every_option_of_sampling_reaches_the_sampler() -> None:
         wanted = FlexibleBatchSampler(data.train_index.valid_anchors, 4, num_replicas=1, rank=0, **options)
         assert data.train_sampler.state_dict() == wanted.state_dict()
         assert list(data.train_sampler) == list(wanted)
+
+
+def test_sampling_may_group_by_what_the_registry_says() -> None:
+    """Two experiments of one organelle share a batch, and conditions are told apart by their MOI."""
+    with written() as registry:
+        content = yaml.safe_load(registry.read_text())
+        for experiment, moi in zip(content["experiments"], (0.5, 2.0), strict=True):
+            experiment.update(organelle="mitochondria", moi=moi)
+        registry.write_text(yaml.safe_dump(content))
+        options: dict[str, Any] = {"val_experiments": [], "batch_size": 8, "leaky": 0.0, "condition_balanced": True}
+        data = make_data(registry, group_by=["organelle"], stratify_by=["condition", "moi"], **options)
+        data.setup("fit")
+        assert data.train_index is not None
+        assert data.train_sampler is not None
+        anchors = data.train_index.valid_anchors
+        for batch in data.train_sampler:
+            assert anchors.iloc[batch].groupby(["condition", "moi"], observed=True).size().tolist() == [2, 2, 2, 2]
+        with pytest.raises(DynaclrError, match="organele"):
+            make_data(registry, group_by="organele", **options).setup("fit")
 
 
 def test_predict_reads_every_observation_of_every_experiment() -> None:

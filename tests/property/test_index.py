@@ -485,6 +485,30 @@ def test_impossible_parents_are_logged_once(caplog: pytest.LogCaptureFixture) ->
     assert index.tracks.query("experiment == 'exp_alpha'")["lineage_id"].nunique() == 4
 
 
+def test_rows_tell_organelle_date_and_moi_of_their_experiment() -> None:
+    """As the registry has them; a column of the CSV of that name keeps its values under another."""
+    with written(TWO) as registry:
+        alpha, beta = registry.experiments
+        told = [
+            alpha.model_copy(update={"organelle": "ER", "date": "2024-01-02", "moi": 0.5}),
+            beta.model_copy(update={"moi": 2.0}),
+        ]
+        for path in sorted(alpha.tracks_path.rglob("*.csv")):
+            pd.read_csv(path).assign(moi=7, organelle="theirs").to_csv(path, index=False)
+        index = index_of(ExperimentRegistry(experiments=told))
+    for table in (index.tracks, index.valid_anchors):
+        assert [table[name].dtype.kind for name in ("organelle", "date", "moi")] == ["O", "O", "f"]
+        for config in told:
+            rows = table[table["experiment"] == config.name]
+            assert len(rows)
+            assert set(rows["organelle"]) == {config.organelle}
+            assert set(rows["date"]) == {config.date}
+            assert set(rows["moi"]) == {config.moi}
+        of_alpha = table[table["experiment"] == alpha.name]
+        assert set(of_alpha["moi_csv"]) == {7}
+        assert set(of_alpha["organelle_csv"]) == {"theirs"}
+
+
 def test_columns_of_the_csv_never_overwrite_ours() -> None:
     """A CSV column with one of our names is kept under another, and a column of one file is NaN elsewhere."""
     with written(TWO) as registry:
