@@ -15,8 +15,9 @@ from dynaclr.config import Draft, ExperimentConfig, draft_experiment, json_schem
 from dynaclr.errors import DynaclrError, RegistryError, did_you_mean
 from dynaclr.files import read_yaml, write_atomically
 from dynaclr.plate import Position
-from dynaclr.store_checks import listed, open_stores
+from dynaclr.store_checks import open_stores
 from dynaclr.tau_sampling import frames_in_range
+from dynaclr.wording import listed
 
 __all__ = ["ExperimentConfig", "ExperimentRegistry", "UnknownExperimentError", "json_schema"]
 

@@ -15,10 +15,9 @@ from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.experiment import ExperimentConfig, ExperimentRegistry
 from dynaclr.plate import Position
 from dynaclr.tracks import find_tracks_csv
+from dynaclr.wording import listed
 
 _logger = logging.getLogger(__name__)
-
-_LISTED = 5
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -155,7 +154,7 @@ def _warn_skipped(fovs: Sequence[Fov]) -> None:
         skipped.setdefault(fov.experiment.name, []).append(fov.position.fov_name)
     for name, fov_names in skipped.items():
         _logger.warning(
-            "experiment %r: skipped %d FOVs that have no tracking CSV: %s", name, len(fov_names), _listing(fov_names)
+            "experiment %r: skipped %d FOVs that have no tracking CSV: %s", name, len(fov_names), listed(fov_names, str)
         )
 
 
@@ -212,8 +211,3 @@ def check_windows(fovs: Sequence[Fov], z_range: slice, patch: tuple[int, int]) -
                 f"z_range needs to lie inside every stack, got {z_range.start} to {z_range.stop} for FOV {fov.label!r} "
                 f"of {depth} planes"
             )
-
-
-def _listing(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_LISTED])
-    return shown if len(names) <= _LISTED else f"{shown} and {len(names) - _LISTED} more"

@@ -9,7 +9,7 @@ from typing import Any
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.experiment import ExperimentConfig, ExperimentRegistry
 from dynaclr.plate import Position
-from dynaclr.store_checks import listed
+from dynaclr.wording import listed
 
 SCHEMES = ("fov_statistics", "dataset_statistics", "timepoint_statistics")
 """What the statistics are taken over: a FOV, all FOVs of a store, one frame of a FOV."""

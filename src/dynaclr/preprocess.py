@@ -25,8 +25,8 @@ from dynaclr.experiment import ExperimentRegistry
 from dynaclr.files import write_atomically, write_bytes_atomically
 from dynaclr.normalization import check_statistics, is_complete
 from dynaclr.plate import Position, attributes_file, read_json
-from dynaclr.store_checks import listed
 from dynaclr.summaries import Accumulator, Summary
+from dynaclr.wording import listed
 
 __all__ = ["WORK_FOLDER", "PreprocessReport", "check_statistics", "compute_statistics"]
 

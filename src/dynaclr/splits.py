@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.experiment import ExperimentRegistry
 from dynaclr.fovs import KnownEntries, all_fovs
-from dynaclr.store_checks import listed
+from dynaclr.wording import listed
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from dynaclr.config import Draft
 from dynaclr.errors import DynaclrError, RegistryError, did_you_mean
 from dynaclr.plate import Plate, Position, read_fov_names, read_plate, read_position
-
-_SHOWN = 8
-"""How many names a sentence lists before it says how many more there are."""
+from dynaclr.wording import listed
 
 
 @dataclass(frozen=True)
@@ -59,24 +57,6 @@ def open_stores(drafts: Sequence[Draft]) -> list[Store]:
     if problems:
         raise RegistryError(problems)
     return stores
-
-
-def listed(names: Iterable[object]) -> str:
-    """List names for a sentence, but not hundreds of them.
-
-    Parameters
-    ----------
-    names
-        The names.
-
-    Examples
-    --------
-    >>> listed(["A/1", "A/2"])
-    "'A/1', 'A/2'"
-    """
-    texts = [repr(name) for name in names]
-    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
-    return ", ".join(texts[:_SHOWN]) + more if texts else "none"
 
 
 def _name_problems(drafts: Sequence[Draft]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
 
@@ -12,11 +12,11 @@ import pandas as pd
 
 from dynaclr.errors import TracksError, did_you_mean
 from dynaclr.lineage import FOUNDER, IntArray, find_sorted, run_starts, tracks_on_cycles
+from dynaclr.wording import listed
 
 REQUIRED_COLUMNS = ("track_id", "t", "y", "x")
 """The columns that every tracking table needs; ``z``, ``id``, ``parent_track_id`` and ``parent_id`` are optional."""
 
-_LISTED = 5
 _EXACT_IN_FLOAT = 2.0**53
 
 BoolArray = npt.NDArray[np.bool_]
@@ -52,7 +52,7 @@ def find_tracks_csv(tracks_path: Path, fov_name: str) -> Path | None:
     folder = tracks_path / fov_name
     found = sorted(path for path in folder.glob("*.csv") if not path.name.startswith("."))
     if len(found) > 1:
-        names = ", ".join(path.name for path in found[:_LISTED])
+        names = listed((path.name for path in found), str)
         raise TracksError(f"{folder} needs exactly one CSV, got {len(found)}: {names}")
     return found[0] if found else None
 
@@ -187,7 +187,7 @@ def _settle_parents(
     parent = stated.track[tracks.is_first]
     circle = tracks_on_cycles(parent)
     if circle.size:
-        names = _listing(tracks.ids[circle])
+        names = listed(tracks.ids[circle], str)
         report.fail(
             f"{stated.column} goes in a circle: tracks {names} are their own ancestors",
             tracks.rows[tracks.is_first][circle],
@@ -211,7 +211,7 @@ def _parents_by_track(frame: pd.DataFrame, tracks: _Tracks, founder_parent: int 
         of_one = tracks.of_row == one
         report.fail(
             f"parent_track_id needs to be the same in all rows of a track, but track {tracks.ids[one]} has "
-            f"{_listing(np.unique(values[of_one]))}",
+            f"{listed(np.unique(values[of_one]), str)}",
             tracks.rows[of_one & (differs | tracks.is_first)],
         )
     return _Parents("parent_track_id", values, track)
@@ -312,20 +312,14 @@ class _Reporter:
     def where(self, is_wrong: BoolArray, rows: npt.NDArray[Any], values: Any, needs: str) -> None:
         """Raise if some rows are wrong, showing the first values."""
         if is_wrong.any():
-            self.fail(f"{needs}, got {_listing(values[is_wrong], repr_of=_plain)}", rows[is_wrong])
+            self.fail(f"{needs}, got {listed(values[is_wrong], _plain)}", rows[is_wrong])
 
     def fail(self, sentence: str, rows: npt.NDArray[Any]) -> NoReturn:
         """Raise the sentence with the rows."""
         word = "row" if len(rows) == 1 else "rows"
-        raise TracksError(f"{self.source}: {sentence} ({word} {_listing(np.sort(rows))})")
+        raise TracksError(f"{self.source}: {sentence} ({word} {listed(np.sort(rows), str)})")
 
 
 def _plain(value: Hashable) -> str:
     """Show a cell as the file has it: numbers without NumPy's type names, text in quotes."""
     return repr(value) if isinstance(value, str) else str(value)
-
-
-def _listing(values: Iterable[Any], repr_of: Callable[[Any], str] = str) -> str:
-    items = list(values)
-    shown = ", ".join(repr_of(item) for item in items[:_LISTED])
-    return shown if len(items) <= _LISTED else f"{shown} and {len(items) - _LISTED} more"

@@ -252,7 +252,7 @@ WRONG_FILES = {
     ),
     "many rows": (
         HEAD + "".join(f"{i},9,1,1,\n" for i in range(9)),
-        r"9, 9 and 4 more \(rows 2, 3, 4, 5, 6 and 4 more",
+        r"9, 9 and 1 more \(rows 2, 3, 4, 5, 6, 7, 8, 9 and 1 more",
     ),
 }
 
