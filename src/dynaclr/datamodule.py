@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import SequentialSampler
 
@@ -178,7 +178,7 @@ class MultiExperimentDataModule(LightningDataModule):
         self.predict_index: MultiExperimentIndex | None = None
         self.train_sampler: FlexibleBatchSampler | None = None
         self._train_loader: ResumableBatchLoader | None = None
-        self._limit_val_batches: float | None = None
+        self._limited: tuple[Trainer, float] | None = None
 
     # ------------------------------------------------------------------ stages
 
@@ -219,7 +219,8 @@ class MultiExperimentDataModule(LightningDataModule):
                 )
         if stage == "fit" and not split.val and self.trainer is not None:
             # Told so, Lightning trains without validating; of an empty list of loaders it warns in every run.
-            self._limit_val_batches = self.trainer.limit_val_batches
+            self._give_back_limit()
+            self._limited = self.trainer, self.trainer.limit_val_batches
             self.trainer.limit_val_batches = 0
         if stage == "predict":
             self.predict_index = self._index(registry, registry.names)
@@ -228,9 +229,12 @@ class MultiExperimentDataModule(LightningDataModule):
         """End reading ahead, and give the trainer its settings back."""
         if self._train_loader is not None:
             self._train_loader.close()
-        if self._limit_val_batches is not None and self.trainer is not None:
-            self.trainer.limit_val_batches = self._limit_val_batches
-            self._limit_val_batches = None
+        self._give_back_limit()
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Give the trainer its settings back: after an error Lightning calls no `teardown`."""
+        super().on_exception(exception)
+        self._give_back_limit()
 
     def train_dataloader(self) -> ResumableBatchLoader:
         """Return the loader of this rank's training batches."""
@@ -317,7 +321,7 @@ class MultiExperimentDataModule(LightningDataModule):
         in_use = index.tracks[["experiment", "fov_name"]].drop_duplicates().astype(str)
         for experiment, fov_name in in_use.itertuples(index=False):
             fovs.setdefault(experiment, set()).add(fov_name)
-        for transform in self.transforms.normalizations + self.transforms.augmentations:
+        for transform in _flat(self.transforms.normalizations + self.transforms.augmentations):
             if isinstance(transform, NormalizeSampled):
                 known = range(index.registry.num_source_channels)
                 channels = [i for i in known if f"ch_{i}" in transform.names]
@@ -377,6 +381,13 @@ class MultiExperimentDataModule(LightningDataModule):
                     f"channels, numbered from 0 to {len(known) - 1}; use [] to drop none"
                 )
 
+    def _give_back_limit(self) -> None:
+        """Undo what `setup` did to a trainer that has nothing to validate on."""
+        if self._limited is not None:
+            trainer, limit = self._limited
+            trainer.limit_val_batches = limit
+            self._limited = None
+
     # ------------------------------------------------------------------ resuming
 
     def _trained_batches(self) -> int:
@@ -402,6 +413,15 @@ class MultiExperimentDataModule(LightningDataModule):
 
 def _is_batch(batch: Any) -> bool:
     return isinstance(batch, dict) and "anchor" in batch
+
+
+def _flat(transforms: Sequence[Any]) -> Iterator[Any]:
+    """Yield all transforms, also those inside containers such as MONAI's ``Compose``."""
+    for transform in transforms:
+        yield transform
+        inner = getattr(transform, "transforms", None)
+        if isinstance(inner, Iterable):
+            yield from _flat(inner)
 
 
 def _made(part: Any, stage: str) -> Any:

@@ -278,6 +278,22 @@ def test_no_thread_outlives_a_run_that_fails() -> None:
         assert readers() == []
 
 
+@pytest.mark.parametrize("limit", [1.0, 3])
+def test_a_trainer_gets_its_limit_of_validation_back(limit: float) -> None:
+    """After a run that ends as well as after one that fails, at whatever it was."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        data = make_data(write_two_experiments(root), val_experiments=[])
+        trainer = make_trainer(root, max_epochs=1, callbacks=[Fails()], limit_val_batches=limit)
+        with pytest.raises(RuntimeError, match="the machine stumbled"):
+            trainer.fit(make_model(), datamodule=data)
+        assert trainer.limit_val_batches == limit
+        trainer.callbacks = [one for one in trainer.callbacks if not isinstance(one, Fails)]  # type: ignore[attr-defined]
+        trainer.fit(make_model(), datamodule=data)
+        assert trainer.state.status == "finished"
+        assert trainer.limit_val_batches == limit
+
+
 def test_loaders_made_anew_every_epoch_go_on_alike() -> None:
     """``reload_dataloaders_every_n_epochs`` changes nothing."""
     with tempfile.TemporaryDirectory() as folder:

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 from monai.data import ThreadDataLoader
+from monai.transforms import Compose
 
 from dynaclr.augment import ChannelDropout
 from dynaclr.batch_transforms import BatchTransforms
@@ -258,6 +259,8 @@ def test_one_store_is_never_on_both_sides(link: bool) -> None:
             DynaclrError, match="val_experiments has 'exp_gamma', but experiment 'exp_alpha', which is trained"
         ):
             make_data(registry, val_experiments=["exp_gamma"]).setup("fit")
+        with pytest.raises(DynaclrError, match="val_experiments has 'exp_alpha', but experiment 'exp_gamma', which is"):
+            make_data(registry, val_experiments=["exp_alpha"]).setup("fit")
         make_data(registry, val_experiments=["exp_beta"]).setup("fit")
 
 
@@ -291,6 +294,14 @@ def test_statistics_are_asked_for_where_they_are_used() -> None:
         make_data(registry, normalizations=phase, include_wells=["exp_alpha:A/1", "exp_beta:A/1"]).setup("fit")
         with pytest.raises(DynaclrError, match="'exp_alpha', channel 'Phase3D': median is missing in 'B/1/0"):
             make_data(registry, normalizations=phase).setup("fit")
+
+
+@pytest.mark.parametrize("option", ["normalizations", "augmentations"])
+def test_statistics_are_asked_for_inside_containers_too(option: str) -> None:
+    """A container of MONAI hides nothing, nor does one inside another."""
+    nested = Compose([Compose([NormalizeSampled(["ch_1"])])])
+    with written() as registry, pytest.raises(DynaclrError, match=r"'GFP'.*missing in .*dynaclr preprocess"):
+        make_data(registry, **{option: [nested]}).setup("fit")
 
 
 # --- on the device -----------------------------------------------------------------------------------------
