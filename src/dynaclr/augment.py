@@ -40,11 +40,11 @@ class ChannelDropout(nn.Module):
 
     def __init__(self, channels: Sequence[int], p: float = 0.5) -> None:
         super().__init__()
-        positions = [channels] if isinstance(channels, int) else list(channels)
+        positions = list(channels) if isinstance(channels, Sequence) else [None]
         numbers = all(isinstance(c, int) and not isinstance(c, bool) and c >= 0 for c in positions)
-        if isinstance(channels, int) or not numbers or len(set(positions)) != len(positions):
+        if not numbers or len(set(positions)) != len(positions):
             raise DynaclrError(f"channels={channels!r} must be a list of distinct integers from 0 on")
-        if not 0 <= p <= 1:
+        if not isinstance(p, int | float) or not 0 <= p <= 1:
             raise DynaclrError(f"p={p!r} must be a probability in [0, 1]")
         self.channels = tuple(positions)
         self.p = p

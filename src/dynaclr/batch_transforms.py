@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -30,6 +30,11 @@ class BatchTransforms:
         Height and width in pixels to crop to, in the centre.
     dropout
         Drops channels at last, in training.
+
+    Raises
+    ------
+    DynaclrError
+        If the transforms are no lists of callables.
     """
 
     def __init__(
@@ -39,8 +44,8 @@ class BatchTransforms:
         final_yx_patch_size: tuple[int, int],
         dropout: ChannelDropout,
     ) -> None:
-        self.normalizations = tuple(normalizations)
-        self.augmentations = tuple(augmentations)
+        self.normalizations = _listed(normalizations, "normalizations")
+        self.augmentations = _listed(augmentations, "augmentations")
         self.final_yx_patch_size = final_yx_patch_size
         self.dropout = dropout
 
@@ -79,6 +84,21 @@ class BatchTransforms:
                     patches = _transformed(batch[key], batch[f"{key}_norm_meta"], transforms)
                     transformed[key] = self.dropout(_centre_crop(patches, self.final_yx_patch_size))
         return transformed
+
+
+def flat(transforms: Iterable[Any]) -> Iterator[Any]:
+    """Yield all transforms, also those inside containers such as MONAI's ``Compose``."""
+    for transform in transforms:
+        yield transform
+        inner = getattr(transform, "transforms", None)
+        if isinstance(inner, Iterable):
+            yield from flat(inner)
+
+
+def _listed(transforms: Sequence[Transform], name: str) -> tuple[Transform, ...]:
+    if not isinstance(transforms, Sequence) or not all(callable(transform) for transform in transforms):
+        raise DynaclrError(f"{name} is {transforms!r}, but needs a list of transforms; use [] for none")
+    return tuple(transforms)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import SequentialSampler
 
 from dynaclr.augment import ChannelDropout
-from dynaclr.batch_transforms import BatchTransforms, Sample
+from dynaclr.batch_transforms import BatchTransforms, Sample, flat
 from dynaclr.dataset import MultiExperimentTripletDataset
 from dynaclr.errors import DynaclrError
 from dynaclr.experiment import ExperimentRegistry
@@ -22,6 +22,7 @@ from dynaclr.normalization import check_statistics
 from dynaclr.randomness import keys
 from dynaclr.sampler import FlexibleBatchSampler
 from dynaclr.splits import entries_for, split_experiments
+from dynaclr.tau_sampling import hours_range
 from dynaclr.transforms import NormalizeSampled
 
 
@@ -141,12 +142,19 @@ class MultiExperimentDataModule(LightningDataModule):
         exclusive_by: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(experiments_yaml, str | os.PathLike):
+            raise DynaclrError(f"experiments_yaml is {experiments_yaml!r}, but needs the path of a YAML file")
         self.experiments_yaml = experiments_yaml
         self.z_range = z_range if isinstance(z_range, slice) else slice(*_pair(z_range, "z_range"))
         self.yx_patch_size = _pair(yx_patch_size, "yx_patch_size")
         self.final_yx_patch_size = _pair(final_yx_patch_size, "final_yx_patch_size")
         _check_crop(self.yx_patch_size, self.final_yx_patch_size)
+        if not isinstance(val_experiments, Sequence):
+            raise DynaclrError(
+                f"val_experiments is {val_experiments!r}, but needs a list of names; use [] to train without validating"
+            )
         self.val_experiments = val_experiments
+        hours_range(tau_range)
         self.tau_range = tau_range
         self.tau_decay_rate = tau_decay_rate
         self.batch_size = _whole(batch_size, "batch_size", at_least=1)
@@ -164,8 +172,13 @@ class MultiExperimentDataModule(LightningDataModule):
             "stratify_by": stratify_by,
             "exclusive_by": exclusive_by,
         }
+        if not _is_list(channel_dropout_channels):
+            raise DynaclrError(
+                f"channel_dropout_channels is {channel_dropout_channels!r}, but needs a list of source positions; "
+                "use [] to drop none"
+            )
         self.channel_dropout_channels = tuple(channel_dropout_channels)
-        dropout = ChannelDropout(list(channel_dropout_channels), channel_dropout_prob)
+        dropout = ChannelDropout(self.channel_dropout_channels, channel_dropout_prob)
         self.transforms = BatchTransforms(normalizations, augmentations, self.final_yx_patch_size, dropout)
         self.hcl_beta = hcl_beta  # the loss owns beta: nothing reads this
         self.cache_pool_bytes = cache_pool_bytes
@@ -321,7 +334,7 @@ class MultiExperimentDataModule(LightningDataModule):
         in_use = index.tracks[["experiment", "fov_name"]].drop_duplicates().astype(str)
         for experiment, fov_name in in_use.itertuples(index=False):
             fovs.setdefault(experiment, set()).add(fov_name)
-        for transform in _flat(self.transforms.normalizations + self.transforms.augmentations):
+        for transform in flat(self.transforms.normalizations + self.transforms.augmentations):
             if isinstance(transform, NormalizeSampled):
                 known = range(index.registry.num_source_channels)
                 channels = [i for i in known if f"ch_{i}" in transform.names]
@@ -415,19 +428,14 @@ def _is_batch(batch: Any) -> bool:
     return isinstance(batch, dict) and "anchor" in batch
 
 
-def _flat(transforms: Sequence[Any]) -> Iterator[Any]:
-    """Yield all transforms, also those inside containers such as MONAI's ``Compose``."""
-    for transform in transforms:
-        yield transform
-        inner = getattr(transform, "transforms", None)
-        if isinstance(inner, Iterable):
-            yield from _flat(inner)
-
-
 def _made(part: Any, stage: str) -> Any:
     if part is None:
         raise DynaclrError(f"the loader of stage {stage!r} needs setup({stage!r}) first")
     return part
+
+
+def _is_list(values: Any) -> bool:
+    return isinstance(values, Sequence) and not isinstance(values, str)
 
 
 def _whole(value: Any, name: str, at_least: int) -> int:
@@ -437,8 +445,9 @@ def _whole(value: Any, name: str, at_least: int) -> int:
 
 
 def _pair(values: Any, name: str) -> tuple[int, int]:
-    whole = isinstance(values, Sequence) and not isinstance(values, str) and len(values) == 2
-    if not whole or any(isinstance(value, bool) or not isinstance(value, int) for value in values):
+    if not (_is_list(values) and len(values) == 2) or any(
+        isinstance(value, bool) or not isinstance(value, int) for value in values
+    ):
         raise DynaclrError(f"{name} is {values!r}, but needs two whole numbers")
     return values[0], values[1]
 

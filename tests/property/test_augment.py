@@ -86,6 +86,8 @@ def test_gradients_stop_at_dropped_channels() -> None:
         ([0.5], 0.5, r"channels=\[0.5\] must be"),
         ([True], 0.5, r"channels=\[True\] must be"),
         (1, 0.5, r"channels=1 must be a list"),
+        (None, 0.5, r"channels=None must be a list"),
+        ([0], None, r"p=None must be a probability"),
         ([0], 1.5, r"p=1.5 must be a probability in \[0, 1\]"),
         ([0], float("nan"), r"p=nan must be a probability"),
     ],

@@ -200,12 +200,32 @@ def test_what_matches_nothing_anywhere_is_refused(stage: str) -> None:
         ({"num_workers": -1}, "num_workers is -1, but needs a whole number, 0 or more"),
         ({"channel_dropout_prob": 1.5}, "1.5"),
         ({"channel_dropout_channels": [-1]}, "-1"),
+        ({"channel_dropout_channels": 1}, "channel_dropout_channels is 1, but needs a list of source positions"),
+        ({"channel_dropout_channels": None}, "channel_dropout_channels is None, but needs a list of source positions"),
+        ({"channel_dropout_channels": "1"}, "channel_dropout_channels is '1', but needs a list of source positions"),
+        ({"channel_dropout_prob": None}, "p=None must be a probability"),
+        ({"val_experiments": None}, r"val_experiments is None, but needs a list of names; use \[\] to train"),
+        ({"val_experiments": 3}, "val_experiments is 3, but needs a list of names"),
+        ({"tau_range": None}, "tau_range is None, but needs two finite numbers of hours"),
+        ({"tau_range": 0.5}, "tau_range is 0.5, but needs two finite numbers of hours"),
+        ({"normalizations": None}, r"normalizations is None, but needs a list of transforms; use \[\] for none"),
+        ({"normalizations": NormalizeSampled(["ch_0"])}, "normalizations is .*, but needs a list of transforms"),
+        ({"augmentations": None}, "augmentations is None, but needs a list of transforms"),
+        ({"augmentations": "noise"}, "augmentations is 'noise', but needs a list of transforms"),
+        ({"augmentations": [1]}, r"augmentations is \[1\], but needs a list of transforms"),
     ],
 )
 def test_wrong_arguments_are_refused_at_once(options: dict[str, Any], sentence: str) -> None:
     """Before anything is read."""
     with pytest.raises(DynaclrError, match=sentence):
         make_data(Path("there/is/no/such/file.yml"), **options)
+
+
+@pytest.mark.parametrize("path", [None, 3, ["experiments.yml"]])
+def test_a_registry_that_is_no_path_is_refused_at_once(path: Any) -> None:
+    """In words."""
+    with pytest.raises(DynaclrError, match=r"experiments_yaml is .*, but needs the path of a YAML file"):
+        make_data(path)
 
 
 @pytest.mark.parametrize(
