@@ -14,6 +14,7 @@ from monai.data.thread_buffer import ThreadDataLoader
 from torch.utils.data import BatchSampler, Sampler
 
 from dynaclr.dataset import Batch, EpochIndices
+from dynaclr.errors import DynaclrError
 
 _Request = TypeVar("_Request")
 _Answer = TypeVar("_Answer")
@@ -91,8 +92,16 @@ class BatchLoader(ThreadDataLoader):
     num_workers
         Batches that are read at the same time, by as many threads, while the last one is worked on; 0 reads in the
         calling thread.
-    **kwargs
-        Passed on to `monai.data.ThreadDataLoader`.
+    collate_fn
+        Called with each batch, which is ready-made, in the thread that iterates; by default the identity.
+    **unused
+        The other parameters of a PyTorch loader, at their defaults only: Lightning passes them when it makes this
+        object anew for predictions.
+
+    Raises
+    ------
+    DynaclrError
+        If another option is given, which would have no effect here.
     """
 
     def __init__(
@@ -101,18 +110,38 @@ class BatchLoader(ThreadDataLoader):
         *,
         batch_sampler: Iterable[list[int]],
         num_workers: int = 0,
-        **kwargs: Any,
+        collate_fn: Callable[[Batch], Batch] | None = None,
+        **unused: Any,
     ) -> None:
-        kwargs = {"collate_fn": _identity, "use_thread_workers": True, **kwargs}
         # One, since with none MONAI reseeds torch's global generator and walks through the whole dataset, and with many
         # PyTorch warns of as many processes.
-        super().__init__(dataset, batch_sampler=batch_sampler, num_workers=1, **kwargs)  # type: ignore[arg-type]  # duck-typed
+        super().__init__(
+            dataset,  # type: ignore[arg-type]  # duck-typed
+            use_thread_workers=True,
+            batch_sampler=batch_sampler,
+            num_workers=1,
+            collate_fn=collate_fn or _identity,
+        )
+        for name, value in unused.items():
+            if not self._is_default(name, value):
+                raise DynaclrError(
+                    f"{name}={value!r} has no effect on a {type(self).__name__}, which needs its own options only: "
+                    "dataset, batch_sampler, num_workers and collate_fn"
+                )
         self.num_workers = num_workers
         self._read_batch = dataset.__getitems__
         self._requests = batch_sampler
 
     def __iter__(self) -> Generator[Batch]:  # type: ignore[override]  # as MONAI's, which says nothing
         return self._read(self._requests)
+
+    def _is_default(self, name: str, value: Any) -> bool:
+        """Tell whether an option of a PyTorch loader says nothing new."""
+        if name in _WITHOUT_A_SAMPLER:
+            return value in _WITHOUT_A_SAMPLER[name]
+        mine = getattr(self, name, _identity)
+        # MONAI makes a context for each loader.
+        return bool(value == mine) or (name == "multiprocessing_context" and type(value) is type(mine))
 
     def _read(self, requests: Iterable[list[int]]) -> Generator[Batch]:
         for batch in read_ahead(self._read_batch, requests, self.num_workers):
@@ -121,6 +150,15 @@ class BatchLoader(ThreadDataLoader):
 
 def _identity(batch: Batch) -> Batch:
     return batch
+
+
+# What PyTorch wants of these beside a batch sampler.
+_WITHOUT_A_SAMPLER: dict[str, tuple[Any, ...]] = {
+    "sampler": (None,),
+    "shuffle": (None, False),
+    "batch_size": (None, 1),
+    "drop_last": (False,),
+}
 
 
 class ResumableSampler(Protocol):
@@ -153,7 +191,7 @@ class ResumableBatchLoader(BatchLoader):
 
     Parameters
     ----------
-    dataset, num_workers, **kwargs
+    dataset, num_workers, collate_fn, **unused
         As for `BatchLoader`; indices reach the dataset as `EpochIndices`.
     batch_sampler
         The sampler.
@@ -173,9 +211,9 @@ class ResumableBatchLoader(BatchLoader):
         num_workers: int = 0,
         trained: Callable[[], int] | None = None,
         on_resume: Callable[[int], None] | None = None,
-        **kwargs: Any,
+        **unused: Any,
     ) -> None:
-        super().__init__(dataset, batch_sampler=batch_sampler, num_workers=num_workers, **kwargs)
+        super().__init__(dataset, batch_sampler=batch_sampler, num_workers=num_workers, **unused)
         self._sampler = batch_sampler
         self._trained = trained
         self._on_resume = on_resume

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning.pytorch.trainer.states import RunningStage
+from lightning.pytorch.utilities.data import _update_dataloader
 from monai.data import ThreadDataLoader
 from torch.utils.data import SequentialSampler
 
@@ -253,6 +256,41 @@ def test_the_state_of_other_data_is_refused() -> None:
     other = ResumableBatchLoader(Echo(), batch_sampler=make_sampler(batches=5))
     with pytest.raises(DynaclrError, match="state belongs to another table or other options"):
         other.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"pin_memory": True},
+        {"timeout": 5},
+        {"worker_init_fn": print},
+        {"buffer_size": 4},
+        {"prefetch_factor": 8},
+        {"persistent_workers": True},
+        {"repeats": 2},
+        {"shuffle": True},
+        {"batch_size": 7},
+        {"drop_last": True},
+        {"sampler": [1, 2]},
+        {"pin_memry": True},
+    ],
+)
+def test_options_without_an_effect_are_refused(option: dict[str, Any]) -> None:
+    """Rather than accepted and ignored; their defaults, which Lightning passes, say nothing."""
+    ((name, value),) = option.items()
+    for make in (BatchLoader, ResumableBatchLoader):
+        with pytest.raises(DynaclrError, match=f"{name}={re.escape(repr(value))} has no effect on a {make.__name__}"):
+            make(Echo(), batch_sampler=make_sampler(), **option)
+
+
+def test_a_batch_loader_can_be_made_anew_from_its_attributes() -> None:
+    """Lightning does so for predictions, also with a loader that it has not seen being made."""
+    batches = EvenBatches(SequentialSampler(range(7)), 3)
+    loader = BatchLoader(Echo(), batch_sampler=batches, num_workers=2, collate_fn=lambda batch: {**batch, "more": 1})
+    anew = _update_dataloader(loader, SequentialSampler(range(7)), mode=RunningStage.PREDICTING)
+    assert type(anew) is BatchLoader
+    assert anew.num_workers == 2
+    assert list(anew) == list(loader)
 
 
 # --- EvenBatches -------------------------------------------------------------------------------------------
