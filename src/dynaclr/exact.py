@@ -5,6 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Final
 
+import numpy as np
+
 _SIMPLE: Final = 1000  # denominators up to this are taken for what was meant
 
 
@@ -17,7 +19,7 @@ def exact(number: float) -> Fraction:
     Parameters
     ----------
     number
-        A finite number.
+        A finite number of Python or NumPy; a ``float32`` means the decimal text that it prints.
 
     Examples
     --------
@@ -26,5 +28,6 @@ def exact(number: float) -> Fraction:
     >>> exact(20 / 3)
     Fraction(20, 3)
     """
-    simple = Fraction(number).limit_denominator(_SIMPLE)
-    return simple if float(simple) == float(number) else Fraction(repr(float(number)))
+    plain = number.item() if isinstance(number, np.integer) else float(str(number))
+    simple = Fraction(plain).limit_denominator(_SIMPLE)
+    return simple if float(simple) == plain else Fraction(str(plain))

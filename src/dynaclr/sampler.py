@@ -131,21 +131,32 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         self._recipe = Recipe(valid_anchors, self._axes, self.batch_size, self.num_batches, self.seed)
         self._cascade = Cascade(self._recipe)
         self.epoch = self._position = self._resume_at = 0
+        self._newest = object()  # stands for the iterator that was started last: it alone moves the position
         self._tell_consequences(rows)
 
     def _tell_consequences(self, rows: int) -> None:
         """Say what the user may not expect of these options on this table."""
-        weights = self._axes.experiment.weights
-        if weights is not None and not self._axes.experiment.columns:
-            logger.warning("experiment_weights=%r has no effect with experiment_aware=False", dict(weights))
-        elif (used := len(self._recipe.strata.order)) < rows:
-            logger.warning("experiment_weights=%r leaves out %d of %d anchors", dict(weights or {}), rows - used, rows)
-        small = self._recipe.too_small()
-        if small:
-            sizes = ", ".join(f"{name!r} ({size} anchors)" for name, size in small.items())
+        axes = self._axes
+        idle = {
+            "experiment_weights": axes.experiment.weights is not None and not axes.experiment.columns,
+            "leaky": axes.leak.leaky > 0 and not axes.experiment.columns,
+            "condition_ratio": axes.condition.ratio is not None and not axes.condition.columns,
+        }
+        for parameter in (name for name, without_effect in idle.items() if without_effect):
+            logger.warning("%s has no effect, because the axis it belongs to is off", parameter)
+        if (used := len(self._recipe.strata.order)) < rows:
+            logger.warning("experiment_weights leaves out %d of %d anchors", rows - used, rows)
+        reasons = [
+            f"there are too few in the conditions of experiment {name!r} (it has {size})"
+            for name, size in self._recipe.too_small().items()
+        ] + [
+            f"there are too few to leak into batches of experiment {name!r} (the others have {size})"
+            for name, size in self._recipe.too_few_others().items()
+        ]
+        if reasons:
             warnings.warn(
                 f"batch_size={self.batch_size!r} repeats anchors within a batch, each a false negative for a "
-                f"contrastive loss, because there are too few in the conditions of {sizes}",
+                f"contrastive loss, because {'; and '.join(reasons)}",
                 RepeatedAnchorsWarning,
                 stacklevel=3,
             )
@@ -176,19 +187,20 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         """Yield this rank's batches of the epoch: all of them, or those that a restored state left."""
         begin, count, epoch, conflicts = self._resume_at, len(self), self.epoch, 0
         self._position, self._resume_at = begin, 0
+        self._newest = turn = object()
         step = max(1, _CHUNK // self.batch_size)
         for first in range(0, count, step):
             local = np.arange(first, min(first + step, count))
             composed = self._cascade.compose(begin + self.rank + self.num_replicas * local, epoch)
             conflicts += self._cascade.shared_values(composed)
             for done, rows in enumerate(self._cascade.rows(composed).tolist(), start=first + 1):
-                if self.epoch == epoch:
+                if self.epoch == epoch and self._newest is turn:
                     self._position = begin + done * self.num_replicas
                 yield rows
         if conflicts:
             logger.info(
                 "epoch %d: %d of %d batches hold anchors that share a value of exclusive_by=%r, "
-                "because a stratum has fewer values than its quota",
+                "because a stratum has fewer values than its quota, or shares them with another stratum",
                 epoch,
                 conflicts,
                 count,
@@ -262,7 +274,10 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             If the state is none, comes from a newer version, or from another table or other options; the sentence says
             which. The sampler is then unchanged.
         """
-        missing = [key for key in ("version", "epoch", "batches", "fingerprint") if key not in state]
+        keys = ("version", "epoch", "batches", "fingerprint")
+        if not isinstance(state, Mapping) or not isinstance(state.get("fingerprint"), Mapping):
+            raise DynaclrError(f"state={state!r} is no sampler state: it needs {', '.join(map(repr, keys))}")
+        missing = [key for key in keys if key not in state]
         if missing:
             raise DynaclrError(f"state={dict(state)!r} is no sampler state: it lacks {', '.join(map(repr, missing))}")
         if state["version"] != _STATE_VERSION:
@@ -280,22 +295,23 @@ class FlexibleBatchSampler(Sampler[list[int]]):
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the batches: the options, and digests of the table's rows."""
-        strata = self._recipe.strata
-        axes = self._axes
+        """What decides the batches, however it was written: numbers of the options, digests of the table's rows."""
+        recipe, time = self._recipe, self._axes.time
+        strata, quotas = recipe.strata, recipe.quotas.per_group
         return {
-            "anchors": sum(self._recipe.census.values()),
+            "anchors": sum(recipe.census.values()),
             "batch_size": self.batch_size,
             "num_batches": self.num_batches,
             "seed": self.seed,
-            "experiment": repr(axes.experiment),
-            "leaky": axes.leak.leaky,
-            "condition": repr(axes.condition),
-            "time": repr(axes.time),
-            "exclusive": repr(axes.exclusive),
-            "labels": _digest(repr((self._recipe.census, strata.conditions)).encode()),
+            "leaked anchors": recipe.leaked,
+            "focal anchors": recipe.focal,
+            "temporal_window_hours": float(time.window_hours) if time else None,
+            "experiment shares": _digest(recipe.shares.whole, recipe.shares.threshold),
+            "condition quotas": _digest(*(each.whole for each in quotas), *(each.threshold for each in quotas)),
+            "labels": _digest(repr((recipe.census, strata.conditions)).encode()),
             "rows": _digest(strata.order, strata.start, strata.group_stratum, strata.condition),
             "hours": _digest(strata.values, strata.cell_key, strata.cell_start),
+            "exclusive_by": None if recipe.exclusive is None else _digest(pd.factorize(recipe.exclusive)[0]),
         }
 
 

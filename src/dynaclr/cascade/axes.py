@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+import sys
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -29,27 +30,31 @@ def as_columns(value: str | Sequence[str], parameter: str) -> tuple[str, ...]:
     DynaclrError
         If there is no name, a name twice, or something that is no name.
     """
-    columns = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Sequence) else (value,)
-    if not columns or len(set(columns)) < len(columns) or not all(isinstance(name, str) and name for name in columns):
+    columns = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+    if not all(isinstance(name, str) and name for name in columns) or len(set(columns)) < max(len(columns), 1):
         raise DynaclrError(f"{parameter}={value!r} needs the name of a column, or several different names")
     return columns
 
 
-def _is_number(value: object) -> bool:
-    """Tell whether this is a real number; a bool is a mistake here, not a number."""
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool | np.bool_)
+def _is_finite(value: object) -> bool:
+    """Tell whether this is a real, finite number; a bool is a mistake here, not a number."""
+    if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
+        return False
+    if isinstance(value, int):
+        return abs(value) <= sys.float_info.max  # beyond the largest float an integer is no use either
+    return math.isfinite(value)
 
 
-def _proportions(given: Mapping[Hashable, float], parameter: str) -> dict[Hashable, Fraction]:
-    """Return what the user wrote as exact fractions."""
+def _proportions(given: Mapping[Hashable, float], parameter: str) -> dict[Hashable, float]:
+    """Return a copy of what the user wrote, checked, so that a later change to the original changes nothing."""
     if not isinstance(given, Mapping):
         raise DynaclrError(f"{parameter}={given!r} needs a mapping from label to number")
     for name, value in given.items():
-        if not _is_number(value) or not math.isfinite(value) or value < 0:
+        if not _is_finite(value) or value < 0:
             raise DynaclrError(f"{parameter}[{name!r}]={value!r} needs a finite number that is not negative")
     if not any(given.values()):
         raise DynaclrError(f"{parameter}={dict(given)!r} needs at least one number above 0")
-    return {name: exact(value) for name, value in given.items()}
+    return dict(given)
 
 
 def _reject_unknown(given: Mapping[Hashable, object], known: Sequence[Hashable], parameter: str) -> None:
@@ -79,7 +84,7 @@ class ExperimentAxis:
 
     def __post_init__(self) -> None:
         if self.weights is not None:
-            _proportions(self.weights, "experiment_weights")
+            object.__setattr__(self, "weights", _proportions(self.weights, "experiment_weights"))
 
     def fractions(self, names: Sequence[Hashable], sizes: Ints) -> list[Fraction]:
         """Return each experiment's share of the batches; the shares sum to 1.
@@ -92,9 +97,8 @@ class ExperimentAxis:
         if self.weights is None or not self.columns:
             weights = [Fraction(int(size)) for size in sizes]
         else:
-            given = _proportions(self.weights, "experiment_weights")
-            _reject_unknown(given, names, "experiment_weights")
-            weights = [given.get(name, Fraction(0)) for name in names]
+            _reject_unknown(self.weights, names, "experiment_weights")
+            weights = [exact(self.weights.get(name, 0)) for name in names]
         total = sum(weights)
         return [weight / total for weight in weights]
 
@@ -112,7 +116,7 @@ class LeakAxis:
     leaky: float = 0.0
 
     def __post_init__(self) -> None:
-        if not _is_number(self.leaky) or not 0 <= self.leaky < 1:
+        if not _is_finite(self.leaky) or not 0 <= self.leaky < 1:
             raise DynaclrError(f"leaky={self.leaky!r} needs a number in [0, 1)")
 
     def count(self, batch_size: int, groups: int) -> int:
@@ -137,7 +141,7 @@ class ConditionAxis:
 
     def __post_init__(self) -> None:
         if self.ratio is not None:
-            _proportions(self.ratio, "condition_ratio")
+            object.__setattr__(self, "ratio", _proportions(self.ratio, "condition_ratio"))
 
     def check(self, names: Sequence[Hashable]) -> None:
         """Check the ratio against the conditions of the table.
@@ -194,11 +198,11 @@ class TimeAxis:
     columns: tuple[str, ...] = (HPI,)
 
     def __post_init__(self) -> None:
-        if not _is_number(self.window_hours) or not math.isfinite(self.window_hours) or self.window_hours < 0:
+        if not _is_finite(self.window_hours) or self.window_hours < 0:
             raise DynaclrError(
                 f"temporal_window_hours={self.window_hours!r} needs a finite number of hours that is not negative"
             )
-        if not _is_number(self.global_fraction) or not 0 <= self.global_fraction <= 1:
+        if not _is_finite(self.global_fraction) or not 0 <= self.global_fraction <= 1:
             raise DynaclrError(f"temporal_global_fraction={self.global_fraction!r} needs a number in [0, 1]")
 
     def focal_count(self, primary: int) -> int:

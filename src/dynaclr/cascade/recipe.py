@@ -55,6 +55,8 @@ class Axes:
                         f"{parameter} needs the column {column!r}, which the table does not have"
                         f"{did_you_mean(column, table.columns)}; it has {', '.join(map(repr, table.columns)) or 'none'}"
                     )
+                if (times := int((table.columns == column).sum())) > 1:
+                    raise DynaclrError(f"{parameter} needs one column {column!r}, but the table has {times}")
 
 
 class Recipe:
@@ -127,7 +129,13 @@ class Recipe:
         most = np.concatenate([rounding.largest() for rounding in self.quotas.per_group])
         groups = np.unique(self.strata.stratum_group[np.diff(self.strata.start) < most])
         sizes = np.diff(self.strata.group_start)
-        return {self.strata.groups[group]: int(sizes[group]) for group in groups}
+        # An experiment of hardly any weight never comes up at all.
+        return {self.strata.groups[group]: int(sizes[group]) for group in groups if self.shares.largest()[group]}
+
+    def too_few_others(self) -> dict[Hashable, int]:
+        """Return the experiments beside which there are fewer anchors, and how many, than leak into one batch."""
+        others = len(self.strata.order) - np.diff(self.strata.group_start)
+        return {self.strata.groups[group]: int(others[group]) for group in np.flatnonzero(others < self.leaked)}
 
 
 def _labels(table: pd.DataFrame, columns: tuple[str, ...], parameter: str) -> Labels:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import infer_dtype
 
 from dynaclr.cascade.draws import starts_of
 from dynaclr.errors import DynaclrError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 HPI = "hours_post_infection"
+_NUMBERS = frozenset({"floating", "integer", "mixed-integer-float", "integer-na", "empty"})  # in pandas' words
 
 
 @dataclass(frozen=True)
@@ -70,18 +72,19 @@ class Labels:
                 f"{parameter}={column!r} has {missing} of {len(table)} rows without a label "
                 f"(the first is row {int(np.argmax(codes < 0))}), but every anchor needs one"
             )
-        names = list(present)
-        ascending = sorted(range(len(names)), key=_sort_key(names))
+        names = [name.item() if isinstance(name, np.generic) else name for name in present]
+        ascending = _ascending(names)
         rank = np.empty(len(names), dtype=np.int64)
         rank[ascending] = np.arange(len(names))
         return cls(tuple(names[place] for place in ascending), rank[codes])
 
 
-def _sort_key(names: Sequence[Any]) -> Callable[[int], Any]:
-    """Compare labels as they are, or by type and text where one column mixes types."""
-    if len({type(name) for name in names}) == 1:
-        return lambda place: names[place]
-    return lambda place: (type(names[place]).__name__, str(names[place]))
+def _ascending(names: Sequence[Any]) -> list[int]:
+    """Return the order of labels: their own where they have one, by type and text where types are mixed."""
+    try:
+        return sorted(range(len(names)), key=lambda place: names[place])
+    except TypeError:
+        return sorted(range(len(names)), key=lambda place: (type(names[place]).__name__, repr(names[place])))
 
 
 def hours(table: pd.DataFrame, experiments: Labels) -> NDArray[np.float64]:
@@ -92,12 +95,13 @@ def hours(table: pd.DataFrame, experiments: Labels) -> NDArray[np.float64]:
     DynaclrError
         If a value is missing, infinite or no number; the sentence says how many rows of which experiments.
     """
-    try:
-        hpi = table[HPI].to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError) as error:
+    # Timedeltas would become nanoseconds, texts their numbers and booleans 0 and 1: none of these are hours.
+    held = table[HPI].cat.categories if isinstance(table[HPI].dtype, pd.CategoricalDtype) else table[HPI]
+    if infer_dtype(held, skipna=True) not in _NUMBERS:
         raise DynaclrError(
-            f"{HPI} has dtype {str(table[HPI].dtype)!r}, but temporal_enrichment needs hours as numbers"
-        ) from error
+            f"{HPI} has dtype {str(table[HPI].dtype)!r}, but temporal_enrichment needs hours as plain numbers"
+        )
+    hpi = table[HPI].to_numpy(dtype=np.float64, na_value=np.nan)
     bad = ~np.isfinite(hpi)
     if bad.any():
         where = sorted({str(experiments.names[code]) for code in np.unique(experiments.codes[bad])})

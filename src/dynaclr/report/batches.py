@@ -30,18 +30,19 @@ def batch_table(
     sampler
         The sampler.
     anchors : DataFrame of N rows
-        The table it was made from, with ``experiment``, ``condition`` and ``hours_post_infection``.
+        The table it was made from, with ``hours_post_infection``.
     epoch, batches
-        Which epoch, and how many batches at most.
+        Which epoch, and how many batches at most; at least 1.
 
     Returns
     -------
     DataFrame
-        One row per anchor: ``batch``, ``experiment``, ``condition``, ``hours_post_infection`` (hours), ``source`` and
-        ``time`` (see `FlexibleBatchSampler.explain`) and ``focal_hpi`` (hours, NaN without enrichment).
+        One row per anchor: ``batch``, ``experiment`` and ``condition`` (as the sampler groups them),
+        ``hours_post_infection`` (hours), ``source`` and ``time`` (see `FlexibleBatchSampler.explain`) and ``focal_hpi``
+        (hours, NaN without enrichment).
     """
     parts = []
-    for number in range(min(batches, sampler.num_batches)):
+    for number in range(min(max(batches, 1), sampler.num_batches)):
         explained = sampler.explain(number, epoch=epoch)
         rows = anchors.iloc[explained["anchor"].to_numpy()]
         focal = explained.attrs["focal_hpi"]
@@ -49,8 +50,8 @@ def batch_table(
             pd.DataFrame(
                 {
                     "batch": number,
-                    "experiment": rows["experiment"].astype(str).to_numpy(),
-                    "condition": rows["condition"].astype(str).to_numpy(),
+                    "experiment": explained["experiment"].map(_text),
+                    "condition": explained["condition"].map(_text),
                     HPI: rows[HPI].to_numpy(dtype=np.float64),
                     "source": explained["source"].to_numpy(),
                     "time": explained["time"].to_numpy(),
@@ -59,6 +60,11 @@ def batch_table(
             )
         )
     return pd.concat(parts, ignore_index=True)
+
+
+def _text(label: object) -> str:
+    """Return a label as it stands in a legend; an axis that is off has ``None``, several columns make a tuple."""
+    return "all" if label is None else ", ".join(map(str, label)) if isinstance(label, tuple) else str(label)
 
 
 def plot_batches(table: pd.DataFrame, path: Path, *, title: str = "") -> Path:

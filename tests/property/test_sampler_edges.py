@@ -1,0 +1,201 @@
+"""The sampler at its edges: types that pandas and NumPy hand over, states of samplers that are equal or nearly so."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from dynaclr.errors import DynaclrError, RepeatedAnchorsWarning
+from dynaclr.sampler import FlexibleBatchSampler
+
+RNG = np.random.default_rng(0)
+TABLE = pd.DataFrame(
+    {
+        "experiment": RNG.choice(list("ab"), 200),
+        "condition": RNG.choice(list("iu"), 200),
+        "hours_post_infection": RNG.integers(0, 30, 200) * 0.5,
+        "lineage_id": RNG.integers(0, 60, 200),
+    }
+)
+TIMED: dict[str, Any] = {"temporal_enrichment": True}
+
+
+def sampler(table: pd.DataFrame = TABLE, batch_size: int = 16, **options: Any) -> FlexibleBatchSampler:
+    """Make a sampler on the table of this file."""
+    return FlexibleBatchSampler(table, batch_size, **options)
+
+
+def batches(made: FlexibleBatchSampler) -> list[list[int]]:
+    """Return all batches of an epoch."""
+    return list(made)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int64, np.uint8, np.uint64, np.float16, np.float32, np.float64])
+def test_numpy_numbers_are_numbers(kind: type) -> None:
+    """Weights and ratios of any NumPy type give the batches of the same Python numbers."""
+    plain = sampler(condition_ratio={"i": 1, "u": 2}, experiment_weights={"a": 100, "b": 50})
+    ratio, weights = {"i": kind(1), "u": kind(2)}, {"a": kind(100), "b": kind(50)}
+    assert batches(sampler(condition_ratio=ratio, experiment_weights=weights)) == batches(plain)
+
+
+@pytest.mark.parametrize("kind", [float, np.float16, np.float32, np.float64])
+def test_a_leak_is_the_decimal_that_was_written(kind: type) -> None:
+    """0.29 of 100 is 29 in every floating-point type."""
+    assert (sampler(batch_size=100, leaky=kind(0.29)).explain(0)["source"] == "leaked").sum() == 29
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"condition_ratio": {"i": 1, "u": 2}}, {"condition_ratio": {"u": 2.0, "i": np.int64(1)}}),
+        ({**TIMED, "temporal_window_hours": 2}, {**TIMED, "temporal_window_hours": np.float64(2.0)}),
+        ({"leaky": 0.25}, {"leaky": np.float32(0.25)}),
+    ],
+)
+def test_equal_samplers_take_each_others_state(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """How an option was written is no difference, and a state holds nothing but plain values."""
+    state = sampler(**one).state_dict()
+    sampler(**other).load_state_dict(state)
+    assert {type(value) for value in state["fingerprint"].values()} <= {int, float, str, type(None)}
+
+
+def test_the_dtype_of_labels_is_no_difference_to_a_state() -> None:
+    """NumPy's and pandas' integers label alike."""
+    coded = TABLE.assign(experiment=(TABLE["experiment"] == "a").astype("int64"))
+    nullable = coded.assign(experiment=coded["experiment"].astype("Int64"))
+    sampler(nullable).load_state_dict(sampler(coded).state_dict())
+
+
+def test_other_lineages_are_another_table() -> None:
+    """With exclusivity the batches depend on the lineages, and so does the fingerprint."""
+    other = TABLE.assign(lineage_id=TABLE["lineage_id"].to_numpy()[::-1])
+    with pytest.raises(DynaclrError, match="exclusive_by was"):
+        sampler(other, exclusive_by="lineage_id").load_state_dict(sampler(exclusive_by="lineage_id").state_dict())
+
+
+def test_a_mapping_that_changes_later_changes_nothing() -> None:
+    """The sampler keeps a copy of the weights it was given."""
+    weights = {"a": 1.0, "b": 1.0}
+    made = sampler(experiment_weights=weights)
+    weights["a"] = 5.0
+    sampler(experiment_weights={"a": 1.0, "b": 1.0}).load_state_dict(made.state_dict())
+
+
+def test_an_abandoned_iterator_does_not_move_the_position() -> None:
+    """Of two iterators the one that was started last counts."""
+    made = sampler()
+    old = iter(made)
+    next(old)
+    new = iter(made)
+    next(new)
+    next(old)
+    next(old)
+    assert made.state_dict()["batches"] == 1
+
+
+@pytest.mark.parametrize("labels", [[1, 2.5, 10], [(1, "a"), ("a", 1), (2, "b")], ["b", np.str_("a"), "c"]])
+def test_labels_of_mixed_types_are_labels(labels: list[Any]) -> None:
+    """Labels are sorted by their own order where they have one, and by type and text where not."""
+    column = pd.Series(labels * 20, dtype=object)
+    made = sampler(pd.DataFrame({"experiment": "a", "condition": column}), 6)
+    counts = pd.Series([repr(column[row]) for row in made.batch(0)]).value_counts()
+    assert counts.tolist() == [2, 2, 2]
+    if all(isinstance(label, int | float) for label in labels):
+        numbers = column.astype(float)
+        assert batches(sampler(pd.DataFrame({"experiment": "a", "condition": numbers}), 6)) == batches(made)
+
+
+@pytest.mark.parametrize(
+    "hours",
+    [
+        pd.to_timedelta(TABLE["hours_post_infection"], unit="h"),
+        TABLE["hours_post_infection"].astype(str),
+        TABLE["hours_post_infection"] > 3,
+        TABLE["hours_post_infection"].astype(complex),
+    ],
+    ids=["timedelta", "text", "bool", "complex"],
+)
+def test_hours_are_numbers(hours: pd.Series[Any]) -> None:
+    """What pandas could turn into numbers, but is no number of hours, is refused."""
+    with pytest.raises(DynaclrError, match="needs hours as plain numbers"):
+        sampler(TABLE.assign(hours_post_infection=hours), **TIMED)
+
+
+@pytest.mark.parametrize("hours", ["object", "Float64", "float32", "category"])
+def test_hours_of_any_numeric_dtype(hours: str) -> None:
+    """Numbers are hours however pandas stores them."""
+    same = TABLE.assign(hours_post_infection=TABLE["hours_post_infection"].astype(hours))
+    assert batches(sampler(same, **TIMED)) == batches(sampler(**TIMED))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"group_by": ["experiment", ["condition"]]}, "group_by=.* needs the name of a column"),
+        ({"group_by": []}, r"group_by=\[\] needs the name of a column"),
+        ({**TIMED, "temporal_window_hours": 10**400}, "temporal_window_hours=.* needs a finite number"),
+        ({"leaky": True}, "leaky=True needs a number"),
+        ({"leaky": float("nan")}, "leaky=nan needs a number"),
+    ],
+)
+def test_odd_options_are_refused_in_one_sentence(options: dict[str, Any], sentence: str) -> None:
+    """Nothing but a `DynaclrError` comes of an option that cannot be."""
+    with pytest.raises(DynaclrError, match=sentence):
+        sampler(**options)
+
+
+def test_columns_may_come_from_an_index() -> None:
+    """Names of columns are taken from whatever holds them."""
+    assert batches(sampler(group_by=TABLE.columns[:1])) == batches(sampler())
+
+
+def test_a_column_that_is_there_twice_is_refused() -> None:
+    """Which of two columns is meant cannot be known."""
+    with pytest.raises(DynaclrError, match="one column 'condition', but the table has 2"):
+        sampler(pd.concat([TABLE, TABLE[["condition"]]], axis=1))
+
+
+@pytest.mark.parametrize("state", [None, {}, {"fingerprint": None}, {"fingerprint": {}, "version": 1}])
+def test_what_is_no_state_is_refused(state: Any) -> None:
+    """The sampler says what a state needs, and stays as it is."""
+    made = sampler()
+    with pytest.raises(DynaclrError, match="is no sampler state"):
+        made.load_state_dict(state)
+    assert len(made) == made.num_batches
+
+
+def test_a_leak_pool_that_is_too_small_is_told() -> None:
+    """Leaked anchors that must repeat are false negatives as any others."""
+    table = pd.DataFrame({"experiment": ["a"] * 1000 + ["b"] * 50, "condition": "u"})
+    with pytest.warns(RepeatedAnchorsWarning, match=r"leak into batches of experiment 'a' \(the others have 50\)"):
+        FlexibleBatchSampler(table, 100, leaky=0.9)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"condition_balanced": False, "condition_ratio": {"i": 1, "u": 1}},
+        {"experiment_aware": False, "experiment_weights": {"a": 1}},
+        {"experiment_aware": False, "leaky": 0.5},
+    ],
+)
+def test_options_without_effect_are_told(options: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    """An option of an axis that is off is not ignored in silence."""
+    with caplog.at_level(logging.WARNING, logger="dynaclr.sampler"):
+        sampler(**options)
+    assert "has no effect" in caplog.text
+
+
+def test_a_state_survives_a_safe_checkpoint(tmp_path: Any) -> None:
+    """`torch.load(weights_only=True)` reads what `torch.save` wrote."""
+    made = sampler(leaky=np.float64(0.25), **TIMED)
+    next(iter(made))
+    torch.save(made.state_dict(), tmp_path / "state.pt")
+    restored = sampler(leaky=0.25, **TIMED)
+    restored.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert batches(restored) == batches(sampler(leaky=0.25, **TIMED))[1:]
