@@ -50,8 +50,8 @@ class ContrastiveModule(LightningModule):
     get the 2B projections with labels that pair each anchor with its positive: all others are its negatives.
     ``torch.nn.TripletMarginLoss`` and ``torch.nn.CosineEmbeddingLoss`` compare with ``negative``.
 
-    Logged are, for the stages ``train`` and ``val``: ``loss/<stage>`` (in training per step and per epoch, which
-    loggers call ``loss/train_step`` and ``loss/train_epoch``); ``metrics/cosine_similarity_positive/<stage>``, with
+    Logged are, for the stages ``train`` and ``val``: ``loss/<stage>`` once an epoch, and
+    ``loss/train_step`` each step; ``metrics/cosine_similarity_positive/<stage>``, with
     ``euclidean_distance`` and ``negative`` likewise (`pair_statistics`); ``false_negatives/<stage>``, the share of the
     other cells of a batch that are of the anchor's own lineage, which `NTXentHCL` leaves out if it has
     ``mask_same_lineage``; ``hcl/published_beta`` and ``hcl/clamped_share/<stage>`` for `NTXentHCL`; and the images
@@ -183,7 +183,9 @@ class ContrastiveModule(LightningModule):
         size = len(projections["anchor"])
         validates = stage == "val"
         log = partial(self.log, on_epoch=True, sync_dist=validates)
-        log(f"loss/{stage}", loss, on_step=not validates, prog_bar=True, batch_size=size)
+        if not validates:
+            self.log("loss/train_step", loss, on_step=True, prog_bar=True, batch_size=size)
+        log(f"loss/{stage}", loss, on_step=False, prog_bar=True, batch_size=size)
         scalars = {f"{name}/{stage}": value for name, value in pair_statistics(projections, lineage).items()}
         if isinstance(self.loss_function, NTXentHCL):
             scalars["hcl/published_beta"] = loss.new_tensor(self.loss_function.published_beta)

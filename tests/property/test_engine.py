@@ -193,7 +193,7 @@ def test_everything_that_is_promised_is_logged() -> None:
         log.Reload()
         tags = log.Tags()
         scalars = {f"{name}/{stage}" for name in EXPECTED for stage in ("train", "val")}
-        scalars |= {"loss/train_step", "loss/train_epoch", "loss/val", "hcl/published_beta"}
+        scalars |= {"loss/train_step", "loss/train", "loss/val", "hcl/published_beta"}
         assert scalars <= set(tags["scalars"])
         assert set(tags["images"]) == {"samples/train", "samples/val"}
         assert log.Scalars("hcl/published_beta")[0].value == pytest.approx(0.05)
