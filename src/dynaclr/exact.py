@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 _SIMPLE: Final = 1000  # denominators up to this are taken for what was meant
 
 
-def exact(number: float) -> Fraction:
+def exact(number: float | np.number[Any]) -> Fraction:
     """Return the number that a float stands for, as an exact fraction.
 
     A float that is the nearest one to a simple fraction stands for that fraction (``20 / 3`` minutes), any other for

@@ -270,7 +270,7 @@ class _Pairs:
         assert labels is not None  # noqa: S101 - `_Batch.check` has seen to it; this is for the type checker
         ref_labels = labels if batch.ref_labels is None or batch.ref_emb is None else batch.ref_labels
         matches = labels[:, None] == ref_labels.to(labels.device)[None, :]
-        excluded = matches.to(batch.device, non_blocking=True)
+        excluded = matches.to(batch.device, non_blocking=batch.device.type == "cuda")
         if ref_labels is labels:
             matches = matches.clone().fill_diagonal_(False)
         anchors, positives = torch.nonzero(matches, as_tuple=True)
