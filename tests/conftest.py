@@ -16,7 +16,10 @@ EXAMPLES = Path(__file__).parent.parent / ".hypothesis" / "examples"
 
 # The database is named in every profile: one derived from Hypothesis' own `ci` inherits `database=None` and replays
 # nothing. Derandomized runs cannot have one. No deadline: it is raised outside the test body and leaves no bundle.
-settings.register_profile("dev", database=DirectoryBasedExampleDatabase(EXAMPLES), deadline=None, max_examples=50)
+# Nor is anything else left to the default, which is another one wherever the variable CI is set.
+settings.register_profile(
+    "dev", database=DirectoryBasedExampleDatabase(EXAMPLES), derandomize=False, deadline=None, max_examples=50
+)
 settings.register_profile("ci", database=None, derandomize=True, deadline=None, max_examples=100, print_blob=True)
 settings.register_profile(
     "nightly",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -143,9 +145,13 @@ def test_the_example_shows_every_option_of_the_data_module() -> None:
     assert known - set(data) <= {"include_wells", "exclude_fovs"}
 
 
-def test_the_example_registry_keeps_to_the_schema() -> None:
-    """The keys of the example are those that the JSON Schema knows."""
-    from dynaclr.experiment import ExperimentConfig
+def test_the_schema_beside_the_examples_is_the_one_that_is_printed(tmp_path: Path) -> None:
+    """Editors check `experiments.yml` against what `dynaclr schema` prints today."""
+    done = run("schema", cwd=tmp_path)
+    assert (CONFIGS / "experiments.schema.json").read_text(encoding="utf-8") == done.stdout
 
-    for experiment in yaml.safe_load((CONFIGS / "experiments.yml").read_text())["experiments"]:
-        assert set(experiment) <= set(ExperimentConfig.model_fields)
+
+def test_the_example_registry_keeps_to_the_schema() -> None:
+    """The schema, as an editor applies it, finds nothing wrong with the example."""
+    schema = json.loads((CONFIGS / "experiments.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(yaml.safe_load((CONFIGS / "experiments.yml").read_text()), schema)
