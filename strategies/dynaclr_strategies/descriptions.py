@@ -85,10 +85,6 @@ class FovDescription(Plain):
     tracks: tuple[TrackDescription, ...] = ()
     has_csv: bool = True
 
-    def is_founder(self, track: TrackDescription) -> bool:
-        """Tell whether a track has no parent in this FOV."""
-        return track.parent not in {other.track_id for other in self.tracks if other is not track}
-
 
 @dataclass(frozen=True, kw_only=True)
 class WellDescription(Plain):

@@ -199,3 +199,18 @@ def test_a_state_survives_a_safe_checkpoint(tmp_path: Any) -> None:
     restored = sampler(leaky=0.25, **TIMED)
     restored.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert batches(restored) == batches(sampler(leaky=0.25, **TIMED))[1:]
+
+
+@pytest.mark.parametrize(("lineages", "conflicts"), [(4, True), (40, False)])
+def test_lineages_that_meet_are_counted_once_an_epoch(
+    lineages: int, conflicts: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says in how many of the epoch's batches relatives met, and nothing where they did not."""
+    table = pd.DataFrame({"experiment": "a", "condition": "u", "lineage_id": np.arange(40) % lineages})
+    made = sampler(table, 8, exclusive_by="lineage_id")
+    with caplog.at_level(logging.INFO, logger="dynaclr.sampler"):
+        drawn = batches(made)
+    told = [record.getMessage() for record in caplog.records if "share a value" in record.getMessage()]
+    assert len(told) == conflicts
+    if conflicts:
+        assert told[0].startswith(f"epoch 0: {len(drawn)} of {len(drawn)} batches")
