@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from sampler_subjects import hold
 
+from dynaclr_strategies.holding import hold
 from dynaclr_strategies.options import sampler_cases
 from dynaclr_strategies.sampler_descriptions import SamplerCase
 from dynaclr_strategies.tables import anchor_tables

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sampler_subjects import hold
 
+from dynaclr_strategies.holding import hold
 from dynaclr_strategies.options import sampler_cases
 from dynaclr_strategies.oracles.sampler import CascadeOracle
 from dynaclr_strategies.sampler_descriptions import SamplerCase

@@ -10,10 +10,10 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sampler_subjects import make_flexible
 
 from dynaclr_strategies.options import sampler_cases
 from dynaclr_strategies.sampler_descriptions import SamplerCase
+from dynaclr_strategies.subjects.sampler import make_flexible
 from dynaclr_strategies.tables import anchor_tables
 
 SMALL = anchor_tables(max_strata=3, max_times=4, max_cells=3)

@@ -13,14 +13,15 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sampler_subjects import hold, make_flexible
 from witnesses import PLAIN, case
 
+from dynaclr_strategies.holding import hold
 from dynaclr_strategies.invariants import INVARIANTS, InvariantViolation
 from dynaclr_strategies.invariants.sampler_runs import transcript
 from dynaclr_strategies.options import sampler_cases
 from dynaclr_strategies.oracles.reference_sampler import ReferenceSampler
 from dynaclr_strategies.sampler_descriptions import SamplerCase, SamplerOptions
+from dynaclr_strategies.subjects.sampler import make_flexible
 from dynaclr_strategies.tables import anchor_tables
 
 ON = st.just(True)
@@ -42,7 +43,7 @@ CASES = [
 RUNNER = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from sampler_subjects import make_flexible
+from dynaclr_strategies.subjects.sampler import make_flexible
 from test_sampler_reproducibility import HashedLabels
 from dynaclr_strategies.invariants.sampler_runs import transcript
 from dynaclr_strategies.sampler_descriptions import SamplerCase

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
-from sampler_subjects import make_flexible
 
 import dynaclr_strategies
 from dynaclr.experiment import ExperimentRegistry
@@ -40,6 +39,7 @@ from dynaclr_strategies.descriptions import ExperimentDescription, FovDescriptio
 from dynaclr_strategies.options import PLAIN_TABLE
 from dynaclr_strategies.registries import ConditionWells
 from dynaclr_strategies.sampler_descriptions import SamplerOptions, StratumDescription
+from dynaclr_strategies.subjects.sampler import make_flexible
 from dynaclr_strategies.times import TimeAxisDescription
 
 SEARCH = settings(max_examples=5000, database=None, suppress_health_check=list(HealthCheck), deadline=None)

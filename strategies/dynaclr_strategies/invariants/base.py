@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from dynaclr_strategies.invariants.evidence import Evidence
+
 __all__ = ["INVARIANTS", "Invariant", "InvariantViolation", "invariant"]
 
 
@@ -22,17 +24,20 @@ class InvariantViolation(AssertionError):  # noqa: N818 - named for what it is, 
         What should have been found.
     law
         Name of the law, such as ``"batch-size-exact"``.
+    evidence
+        What a picture of the failure can show; None where there is nothing to draw.
     """
 
-    def __init__(self, where: str, seen: str, expected: str, law: str) -> None:
+    def __init__(self, where: str, seen: str, expected: str, law: str, *, evidence: Evidence | None = None) -> None:
         super().__init__(f"{where}: {seen}, but should be {expected} [{law}]")
         self.where = where
         self.seen = seen
         self.expected = expected
         self.law = law
+        self.evidence = evidence
 
-    def __reduce__(self) -> tuple[type[InvariantViolation], tuple[str, str, str, str]]:
-        return type(self), (self.where, self.seen, self.expected, self.law)
+    def __reduce__(self) -> tuple[type[InvariantViolation], tuple[str, str, str, str], dict[str, Any]]:
+        return type(self), (self.where, self.seen, self.expected, self.law), {"evidence": self.evidence}
 
 
 @dataclass(frozen=True)

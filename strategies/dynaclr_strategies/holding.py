@@ -1,0 +1,33 @@
+"""The bridge from Hypothesis to the laws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import assume
+
+from dynaclr_strategies.codec import Plain
+from dynaclr_strategies.reproduction.attached import check_law
+
+__all__ = ["hold"]
+
+
+def hold(law: str, case: Plain, make: Callable[..., Any] | None = None) -> None:
+    """Check one law on one drawn case inside a ``@given`` test; discard a case to which the law does not apply.
+
+    Parameters
+    ----------
+    law
+        Name of the law, see `dynaclr_strategies.INVARIANTS`.
+    case
+        What to check it on.
+    make
+        Makes what is checked; by default ``dynaclr``'s own.
+
+    Raises
+    ------
+    InvariantViolation
+        If the law does not hold; the case is attached to it, so that pytest writes a bundle.
+    """
+    assume(check_law(law, case, make))
