@@ -30,9 +30,7 @@ def _tau_ranges(registry: RegistryDescription) -> st.SearchStrategy[tuple[float,
 
 
 @st.composite
-def registry_cases(
-    draw: st.DrawFn, *, registry: st.SearchStrategy[RegistryDescription] | None = None
-) -> RegistryCase:
+def registry_cases(draw: st.DrawFn, *, registry: st.SearchStrategy[RegistryDescription] | None = None) -> RegistryCase:
     """Strategy for registries together with a range of hours.
 
     Generates what `registries` does. Promises that the range leaves every experiment a frame. Shrinks towards the
