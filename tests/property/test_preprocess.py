@@ -290,6 +290,11 @@ for step in range(60):
         compute_statistics(registry, progress=False, overwrite=True)
     except KeyboardInterrupt:
         interrupted += 1
+    except OSError as error:
+        # Python's own rmtree closes a folder twice if interrupted between closing it and noting so.
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        interrupted += 1
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     for path in Path(sys.argv[1]).parent.rglob(".zattrs"):
