@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -104,23 +105,71 @@ def test_the_library_knows_no_tests() -> None:
         assert not roots & {"hypothesis", "pytest", "dynaclr_strategies"}, path
 
 
-@pytest.mark.parametrize("folder", ["invariants", "oracles"])
-def test_laws_are_plain(folder: str) -> None:
-    """Invariants and oracles need no Hypothesis and no pytest, and nothing private of `dynaclr`."""
-    paths = sorted((PACKAGES["dynaclr_strategies"] / folder).rglob("*.py"))
-    assert paths
-    for path in paths:
-        imports = _imports(path)
-        assert not {name.partition(".")[0] for name in imports} & {"hypothesis", "pytest"}, path
-        private = {name for name in imports if name.startswith("dynaclr.") and "._" in name}
-        assert not private, path
+# The property library from its ground up; a name stands for a module or for all of a package. Each part may import
+# those named before it and nothing of those behind it.
+LIBRARY = [
+    "codec",
+    "descriptions",
+    "parts",
+    "sampler_descriptions",
+    "pixels",
+    "ready_made",
+    "writers",
+    "cases",
+    "loss_descriptions",
+    "fault_descriptions",
+    "fault_arms",
+    "oracles",
+    "invariants",
+    "invariants_page",
+    "subjects",
+    "reproduction",
+    "holding",
+    "channels",
+    "times",
+    "lineages",
+    "registries",
+    "tables",
+    "options",
+    "table_cases",
+    "dataset_cases",
+    "datamodule_cases",
+    "embeddings",
+    "augment_cases",
+    "faults",
+    "from_types",
+    "conformance",
+]
+WITH_HYPOTHESIS = LIBRARY[LIBRARY.index("holding") :]
+WITH_PYTEST = {"reproduction.plugin", "conformance"}
+WITH_DYNACLR = {"subjects", "from_types"}
 
 
-def test_writers_do_not_use_our_readers() -> None:
-    """A bug of the reader cannot hide in the writer: descriptions, pixels and writers import nothing of `dynaclr`."""
-    for name in ("descriptions", "codec", "pixels", "writers", "ready_made"):
-        imports = _imports(PACKAGES["dynaclr_strategies"] / f"{name}.py")
-        assert not {found for found in imports if found.partition(".")[0] == "dynaclr"}, name
+def _library_files() -> list[Path]:
+    return [
+        path
+        for path in _files("dynaclr_strategies")
+        if path.parent != PACKAGES["dynaclr_strategies"] or path.stem != "__init__"
+    ]
+
+
+def _is_below(module: str, parts: Iterable[str]) -> bool:
+    """Tell whether a module is one of the parts, or inside one."""
+    return any(module == part or module.startswith(f"{part}.") for part in parts)
+
+
+@pytest.mark.parametrize("path", _library_files(), ids=lambda path: _module_name(path, "dynaclr_strategies"))
+def test_the_property_library_has_floors_too(path: Path) -> None:
+    """Imports run downward; Hypothesis, pytest and `dynaclr` stay in the parts that are there for them."""
+    module, imports = _module_name(path, "dynaclr_strategies"), _imports(path)
+    place = LIBRARY.index(module.partition(".")[0])
+    own = {name.removeprefix("dynaclr_strategies.") for name in imports if name.startswith("dynaclr_strategies.")}
+    above = {name for name in own if _is_below(name, LIBRARY[place + 1 :])}
+    assert not above, f"{module} imports {sorted(above)}, which stand above it"
+    roots = {name.partition(".")[0] for name in imports}
+    assert "hypothesis" not in roots or _is_below(module, WITH_HYPOTHESIS)
+    assert "pytest" not in roots or _is_below(module, WITH_PYTEST)
+    assert "dynaclr" not in roots or _is_below(module, WITH_DYNACLR)
 
 
 def test_tables_import_without_torch() -> None:

@@ -14,6 +14,8 @@ __all__ = [
     "LABEL_DTYPES",
     "Label",
     "LabelDtype",
+    "LifeCase",
+    "LifeStep",
     "SamplerCase",
     "SamplerOptions",
     "StratumDescription",
@@ -134,6 +136,39 @@ class SamplerCase(Plain):
 
     table: TableDescription
     options: SamplerOptions
+
+    def frame(self) -> pd.DataFrame:
+        """Return the anchor table."""
+        return anchor_frame(self.table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LifeStep(Plain):
+    """Something that happens to samplers: an action and two numbers, whose meaning the action decides.
+
+    Attributes
+    ----------
+    action
+        Take batches (``first``: how many), select an epoch (``first``), begin the iteration anew, keep a state, go on
+        from a state (``first``: which) on other ranks (``second``: how many), or ask for batch ``first`` of epoch
+        ``second``. Numbers are taken modulo what makes sense; a step that is impossible does nothing.
+    first, second
+        The numbers.
+    """
+
+    action: Literal["train", "set_epoch", "interrupt", "save", "resume", "look"]
+    first: int = 0
+    second: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LifeCase(Plain):
+    """A table, options, the number of ranks at first, and what happens to them."""
+
+    table: TableDescription
+    options: SamplerOptions
+    ranks: int = 1
+    steps: tuple[LifeStep, ...] = ()
 
     def frame(self) -> pd.DataFrame:
         """Return the anchor table."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from dynaclr_strategies.descriptions import (
 from dynaclr_strategies.pixels import expected_patch, fov_pixels, what_was_read
 
 __all__ = [
+    "check_names",
     "expected_patch",
     "registry_yaml",
     "what_was_read",
@@ -51,7 +53,13 @@ def write_registry(description: RegistryDescription, root: Path) -> Path:
     -------
     Path
         The YAML file.
+
+    Raises
+    ------
+    ValueError
+        If a name would lead out of the folder; see `check_names`.
     """
+    check_names(description)
     root.mkdir(parents=True, exist_ok=True)
     written: set[str] = set()
     for experiment in description.experiments:
@@ -63,6 +71,22 @@ def write_registry(description: RegistryDescription, root: Path) -> Path:
     path = root / "experiments.yml"
     path.write_text(registry_yaml(description), encoding="utf-8")
     return path
+
+
+def check_names(description: RegistryDescription) -> None:
+    """Check that stores, wells and FOVs have names that stay inside the folder that they are written to.
+
+    Raises
+    ------
+    ValueError
+        If one does not.
+    """
+    for experiment in description.experiments:
+        names = [("store", experiment.store or "-"), *(("FOV", name) for name, _ in experiment.fovs())]
+        for what, name in [*names, *(("well", well.name) for well in experiment.wells)]:
+            parts = name.split("/")
+            if not all(re.fullmatch(r"[^/\\:\0]+", part) and part.strip(" .") for part in parts):
+                raise ValueError(f"{what} name {name!r} of experiment {experiment.name!r} leads out of its folder")
 
 
 def registry_yaml(description: RegistryDescription) -> str:

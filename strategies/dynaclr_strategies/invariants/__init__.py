@@ -1,6 +1,16 @@
 """The promises, each as one function that takes plain data and raises `InvariantViolation`."""
 
-from dynaclr_strategies.invariants import sampler
+from dynaclr_strategies.invariants import augment, dataset, fault, loss, sampler, sampler_life
 from dynaclr_strategies.invariants.base import INVARIANTS, Invariant, InvariantViolation
 
-__all__ = ["INVARIANTS", "Invariant", "InvariantViolation", "sampler"]
+__all__ = [
+    "INVARIANTS",
+    "Invariant",
+    "InvariantViolation",
+    "augment",
+    "dataset",
+    "fault",
+    "loss",
+    "sampler",
+    "sampler_life",
+]

@@ -10,8 +10,8 @@ from fractions import Fraction
 
 import pandas as pd
 
-from dynaclr_strategies.invariants.base import InvariantViolation, invariant
-from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, observed
+from dynaclr_strategies.invariants.base import invariant
+from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, blame, observed
 from dynaclr_strategies.oracles.sampler import CascadeOracle, floor_and_ceiling
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
 
@@ -26,7 +26,9 @@ __all__ = [
     "check_zero_weight_excluded",
 ]
 
-Problem = tuple[str, str]
+Problem = tuple[str, str, list[int]]
+"""What was seen, what was expected, and the anchors that are to blame."""
+
 Rule = Callable[[CascadeOracle, Batch, Label | None], Problem | None]
 
 
@@ -38,22 +40,25 @@ def _hold(
     for batch in observed(make_sampler, table, options):
         owners = batch.owner(oracle)
         if not owners:
-            raise InvariantViolation(str(batch), _by_experiment(oracle, batch), _expected_split(oracle), law)
+            seen, expected, offenders = _mixture(oracle, batch)
+            raise blame(batch, seen, expected, law, offenders)
         complaints = [
             next((problem for rule in rules if (problem := rule(oracle, batch, owner)) is not None), None)
             for owner in owners
         ]
         if all(complaint is not None for complaint in complaints):
-            seen, expected = complaints[0] or ("", "")
-            raise InvariantViolation(str(batch), seen, expected, law)
+            seen, expected, offenders = complaints[0] or ("", "", [])
+            raise blame(batch, seen, expected, law, offenders)
 
 
-def _by_experiment(oracle: CascadeOracle, batch: Batch) -> str:
-    return f"anchors by experiment {dict(Counter(oracle.group(anchor) for anchor in batch.anchors))}"
-
-
-def _expected_split(oracle: CascadeOracle) -> str:
-    return f"{oracle.num_primary} of one of {oracle.groups} and {oracle.num_leaked} of its others"
+def _mixture(oracle: CascadeOracle, batch: Batch) -> Problem:
+    """Return the complaint that experiments are mixed wrongly: too many strangers, or too many of the largest one."""
+    members = Counter(oracle.group(anchor) for anchor in batch.anchors)
+    seen = f"anchors by experiment {dict(members)}"
+    expected = f"{oracle.num_primary} of one of {oracle.groups} and {oracle.num_leaked} of its others"
+    largest = max(members, key=members.__getitem__, default=None)
+    too_many_strangers = len(batch.anchors) - members[largest] > oracle.num_leaked
+    return seen, expected, [a for a in batch.anchors if (oracle.group(a) != largest) == too_many_strangers]
 
 
 # --- experiments ------------------------------------------------------------------------------------------------------
@@ -63,7 +68,7 @@ def _belongs(oracle: CascadeOracle, batch: Batch, owner: Label | None) -> Proble
     primary, leaked = oracle.split(batch.anchors, owner)
     if len(primary) == oracle.num_primary and len(leaked) == oracle.num_leaked:
         return None
-    return _by_experiment(oracle, batch), _expected_split(oracle)
+    return _mixture(oracle, batch)
 
 
 @invariant(
@@ -88,11 +93,13 @@ def check_leak_exact(make_sampler: MakeSampler, table: pd.DataFrame, options: Sa
         members = Counter(oracle.group(anchor) for anchor in batch.anchors)
         leaked = sorted(len(batch.anchors) - count for count in members.values())
         if oracle.num_leaked not in {*leaked, len(batch.anchors)} or not batch.owner(oracle):
-            raise InvariantViolation(str(batch), _by_experiment(oracle, batch), _expected_split(oracle), "leak-exact")
+            seen, expected, offenders = _mixture(oracle, batch)
+            raise blame(batch, seen, expected, "leak-exact", offenders)
         account = batch.provenance()
-        if account is not None and int((account["source"] == "leaked").sum()) != oracle.num_leaked:
-            seen = f"{int((account['source'] == 'leaked').sum())} anchors explained as leaked"
-            raise InvariantViolation(str(batch), seen, str(oracle.num_leaked), "leak-exact")
+        explained = [] if account is None else account.loc[account["source"] == "leaked", "anchor"].tolist()
+        if account is not None and len(explained) != oracle.num_leaked:
+            seen = f"{len(explained)} anchors explained as leaked"
+            raise blame(batch, seen, str(oracle.num_leaked), "leak-exact", explained)
 
 
 @invariant(
@@ -106,10 +113,10 @@ def check_zero_weight_excluded(make_sampler: MakeSampler, table: pd.DataFrame, o
     """No anchor of an experiment with weight 0 is ever drawn, not even as a leaked one."""
     oracle = CascadeOracle(table, options)
     for batch in observed(make_sampler, table, options):
-        for anchor in batch.anchors:
-            if oracle.weights[oracle.group(anchor)] == 0:
-                seen = f"anchor {anchor} of experiment {oracle.group(anchor)!r}, which has weight 0"
-                raise InvariantViolation(str(batch), seen, f"one of {oracle.groups}", "zero-weight-excluded")
+        excluded = [anchor for anchor in batch.anchors if oracle.weights[oracle.group(anchor)] == 0]
+        for anchor in excluded:
+            seen = f"anchor {anchor} of experiment {oracle.group(anchor)!r}, which has weight 0"
+            raise blame(batch, seen, f"one of {oracle.groups}", "zero-weight-excluded", excluded)
 
 
 # --- conditions -------------------------------------------------------------------------------------------------------
@@ -118,11 +125,13 @@ def check_zero_weight_excluded(make_sampler: MakeSampler, table: pd.DataFrame, o
 def _quota(oracle: CascadeOracle, batch: Batch, owner: Label | None) -> Problem | None:
     primary, _ = oracle.split(batch.anchors, owner)
     counts = Counter(oracle.condition(anchor) for anchor in primary)
-    for condition, expected in oracle.quotas(owner).items():
+    quotas = oracle.quotas(owner)
+    crowd = [a for a in primary if counts[oracle.condition(a)] > math.ceil(quotas[oracle.condition(a)])]
+    for condition, expected in quotas.items():
         if counts[condition] not in floor_and_ceiling(expected):
             allowed = " or ".join(str(n) for n in sorted(set(floor_and_ceiling(expected))))
             seen = f"{counts[condition]} anchors of condition {condition!r} in a batch of {owner!r}"
-            return seen, f"{allowed} ({expected} of {oracle.num_primary} primary anchors)"
+            return seen, f"{allowed} ({expected} of {oracle.num_primary} primary anchors)", crowd
     return None
 
 
@@ -152,14 +161,17 @@ def _concentrated(oracle: CascadeOracle, batch: Batch, owner: Label | None) -> P
     if account is not None and oracle.num_focal:
         focal = account.attrs["focal_hpi"]
         if focal not in allowed:
-            return f"focal HPI {focal!r}", f"one of {sorted(allowed)}, which serve all conditions of {owner!r}"
+            near = oracle.in_window(primary, focal)
+            return f"focal HPI {focal!r}", f"one of {sorted(allowed)}, which serve all conditions of {owner!r}", near
         candidates = [focal]
     if not oracle.num_focal or any(_serves(oracle, owner, by_condition, focal) for focal in candidates):
         return None
-    near = {c: len(oracle.in_window(members, candidates[0])) for c, members in by_condition.items()}
+    inside = oracle.in_window(primary, candidates[0])
+    count = {c: len(oracle.in_window(members, candidates[0])) for c, members in by_condition.items()}
     return (
-        f"{near} anchors by condition within {oracle.options.temporal_window_hours} h of {candidates[0]} h",
+        f"{count} anchors by condition within {oracle.options.temporal_window_hours} h of {candidates[0]} h",
         f"{oracle.num_focal} of {oracle.num_primary}, shared out over the conditions, as far as {owner!r} has them",
+        [anchor for anchor in primary if anchor not in inside],
     )
 
 
@@ -223,7 +235,9 @@ def _without_repeats(oracle: CascadeOracle, batch: Batch, owner: Label | None) -
         for anchor in available:
             if not fewest <= counts[anchor] <= most:
                 seen = f"anchor {anchor} occurs {counts[anchor]} times among {len(drawn)} of {name}"
-                return seen, f"{fewest} to {most} times, as it holds {len(available)} anchors"
+                fair = most if counts[anchor] > most else fewest
+                offenders = [a for a in drawn if counts[a] > fair]
+                return seen, f"{fewest} to {most} times, as it holds {len(available)} anchors", offenders
     return None
 
 
@@ -236,17 +250,20 @@ def check_no_needless_repeat(make_sampler: MakeSampler, table: pd.DataFrame, opt
 def _exclusive(oracle: CascadeOracle, batch: Batch, owner: Label | None) -> Problem | None:
     for name, drawn, available in _pools(oracle, batch, owner):
         lineages = len({oracle.lineage(anchor) for anchor in available})
-        present = len({oracle.lineage(anchor) for anchor in drawn})
+        counts = Counter(oracle.lineage(anchor) for anchor in drawn)
+        present = len(counts)
         if lineages < len(drawn):
             # Lineages have to meet here. All of them take part, unless a focal window asks for some rather than others.
             if present < lineages and not oracle.options.temporal_enrichment:
-                return f"{present} lineages in {len(drawn)} anchors of {name}", f"all {lineages} lineages"
+                relatives = [anchor for anchor in drawn if counts[oracle.lineage(anchor)] > 1]
+                return f"{present} lineages in {len(drawn)} anchors of {name}", f"all {lineages} lineages", relatives
             continue
-        lineage, times = Counter(oracle.lineage(anchor) for anchor in drawn).most_common(1)[0]
+        lineage, times = counts.most_common(1)[0]
         if times > 1:
             return (
                 f"{times} of {len(drawn)} anchors of {name} share {oracle.options.exclusive_by} {lineage!r}",
                 f"one of each, as it holds {lineages} lineages",
+                [anchor for anchor in drawn if oracle.lineage(anchor) == lineage],
             )
     return None
 

@@ -18,7 +18,7 @@ from fractions import Fraction
 import pandas as pd
 
 from dynaclr_strategies.invariants.base import InvariantViolation, invariant
-from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, alone, at_epoch, global_batches
+from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, alone, at_epoch, blame, global_batches
 from dynaclr_strategies.oracles.sampler import CascadeOracle, floor_and_ceiling
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
 
@@ -142,12 +142,9 @@ def check_fair_pass(make_sampler: MakeSampler, table: pd.DataFrame, options: Sam
             for condition, stratum in oracle.strata[owners[0]].items():
                 least, most = min(stratum, key=counts.__getitem__), max(stratum, key=counts.__getitem__)
                 if counts[most] - counts[least] > 1:
-                    raise InvariantViolation(
-                        f"{batch}, stratum {owners[0]!r}, {condition!r}",
-                        f"anchor {most} was drawn {counts[most]} times and anchor {least} {counts[least]} times",
-                        "numbers that differ by at most one",
-                        "fair-pass",
-                    )
+                    seen = f"anchor {most} was drawn {counts[most]} times and anchor {least} {counts[least]} times"
+                    detail = f", stratum {owners[0]!r}, {condition!r}"
+                    raise blame(batch, seen, "numbers that differ by at most one", "fair-pass", [most], detail=detail)
 
 
 @invariant(

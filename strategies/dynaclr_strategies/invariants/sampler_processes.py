@@ -9,6 +9,7 @@ from itertools import zip_longest
 import pandas as pd
 
 from dynaclr_strategies.invariants.base import InvariantViolation, invariant
+from dynaclr_strategies.invariants.evidence import BatchEvidence
 from dynaclr_strategies.invariants.sampler_runs import MakeSampler, alone, compare, epoch_of, on_ranks
 from dynaclr_strategies.sampler_descriptions import SamplerOptions
 
@@ -38,9 +39,13 @@ def check_ranks_equal_length(make_sampler: MakeSampler, table: pd.DataFrame, opt
                 raise InvariantViolation(where, seen, f"{expected} of {batches}", "ranks-equal-length")
             for place, batch in enumerate(yielded):
                 if len(batch) != options.batch_size:
-                    seen = f"len(batch)={len(batch)}"
+                    evidence = BatchEvidence(tuple(batch), tuple(batch[options.batch_size :]))
                     raise InvariantViolation(
-                        f"batch {place} of {where}", seen, str(options.batch_size), "ranks-equal-length"
+                        f"batch {place} of {where}",
+                        f"len(batch)={len(batch)}",
+                        str(options.batch_size),
+                        "ranks-equal-length",
+                        evidence=evidence,
                     )
 
 

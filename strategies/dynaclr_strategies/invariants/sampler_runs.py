@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from dynaclr_strategies.invariants.base import InvariantViolation
+from dynaclr_strategies.invariants.evidence import BatchEvidence
 from dynaclr_strategies.oracles.sampler import CascadeOracle
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
 
@@ -18,6 +19,7 @@ __all__ = [
     "MakeSampler",
     "alone",
     "at_epoch",
+    "blame",
     "compare",
     "epoch_of",
     "global_batches",
@@ -65,6 +67,24 @@ class Batch:
             return possible
         primary = account.loc[account["source"] == "primary", "anchor"]
         return [oracle.group(int(primary.iloc[0]))]
+
+
+def blame(
+    batch: Batch, seen: str, expected: str, law: str, offenders: Iterable[Any] = (), *, detail: str = ""
+) -> InvariantViolation:
+    """Return the violation of a law by a batch, with the batch as its evidence.
+
+    Parameters
+    ----------
+    batch, seen, expected, law
+        As in `InvariantViolation`.
+    offenders
+        Anchors of the batch that break the law; none where it is the batch as a whole.
+    detail
+        What to add to the batch's name, such as the position in it.
+    """
+    evidence = BatchEvidence(tuple(batch.anchors), tuple(offenders))
+    return InvariantViolation(f"{batch}{detail}", seen, expected, law, evidence=evidence)
 
 
 def at_epoch(sampler: Any, epoch: int) -> Any:
@@ -121,9 +141,10 @@ def global_batches(
 
 
 def compare(seen: list[list[int]], expected: list[list[int]], law: str, what: str) -> None:
-    """Raise at the first batch in which two sequences differ."""
+    """Raise at the first batch in which two sequences differ; its anchors that the other one lacks are to blame."""
     for number, (left, right) in enumerate(zip(seen, expected, strict=False)):
         if left != right:
-            raise InvariantViolation(f"batch {number} {what}", f"anchors={left}", f"{right}", law)
+            evidence = BatchEvidence(tuple(left), tuple(a for a in left if a not in right))
+            raise InvariantViolation(f"batch {number} {what}", f"anchors={left}", f"{right}", law, evidence=evidence)
     if len(seen) != len(expected):
         raise InvariantViolation(f"sequence {what}", f"{len(seen)} batches", f"{len(expected)}", law)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from dynaclr_strategies.invariants.base import InvariantViolation, invariant
-from dynaclr_strategies.invariants.sampler_runs import MakeSampler, observed
+from dynaclr_strategies.invariants.sampler_runs import MakeSampler, blame, observed
 from dynaclr_strategies.sampler_descriptions import SamplerOptions
 
 __all__ = ["check_batch_size_exact", "check_indices_in_range", "check_len_matches_iteration"]
@@ -17,12 +17,8 @@ def check_indices_in_range(make_sampler: MakeSampler, table: pd.DataFrame, optio
     for batch in observed(make_sampler, table, options):
         for place, index in enumerate(batch.anchors):
             if type(index) is not int or not 0 <= index < len(table):
-                raise InvariantViolation(
-                    f"{batch}, position {place}",
-                    f"index {index!r} of type {type(index).__name__}",
-                    f"an int in [0, {len(table)})",
-                    "indices-in-range",
-                )
+                seen, expected = f"index {index!r} of type {type(index).__name__}", f"an int in [0, {len(table)})"
+                raise blame(batch, seen, expected, "indices-in-range", [index], detail=f", position {place}")
 
 
 @invariant("batch-size-exact", subject="sampler", number=2)
@@ -30,12 +26,9 @@ def check_batch_size_exact(make_sampler: MakeSampler, table: pd.DataFrame, optio
     """Every batch holds exactly ``batch_size`` indices."""
     for batch in observed(make_sampler, table, options):
         if len(batch.anchors) != options.batch_size:
-            raise InvariantViolation(
-                str(batch),
-                f"len(batch)={len(batch.anchors)} with anchors={batch.anchors}",
-                f"{options.batch_size}",
-                "batch-size-exact",
-            )
+            seen = f"len(batch)={len(batch.anchors)} with anchors={batch.anchors}"
+            surplus = batch.anchors[options.batch_size :]
+            raise blame(batch, seen, f"{options.batch_size}", "batch-size-exact", surplus)
 
 
 @invariant("len-matches-iteration", subject="sampler", number=3)

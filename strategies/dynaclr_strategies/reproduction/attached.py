@@ -11,12 +11,15 @@ from typing import Any
 from dynaclr_strategies.codec import Plain
 from dynaclr_strategies.subjects import run_law
 
-__all__ = ["EXAMPLES", "FailedCase", "attached", "check_law", "leaves"]
+__all__ = ["EXAMPLES", "REPLAYED", "FailedCase", "attached", "check_law", "leaves"]
 
 _ATTRIBUTE = "dynaclr_case"
 
 EXAMPLES: Counter[str] = Counter()
 """How often each law was checked in this process, cases to which it does not apply left out."""
+
+REPLAYED: Counter[str] = Counter()
+"""How many kept cases of each law were checked in this process."""
 
 
 @dataclass(frozen=True)

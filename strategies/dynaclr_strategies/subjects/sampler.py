@@ -1,4 +1,4 @@
-"""The sampler as a subject: ``make_sampler(table, options)``."""
+"""The sampler as a subject, a batch at a time and over its life: ``make_sampler(table, options)``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from dynaclr_strategies.invariants.base import Invariant
 from dynaclr_strategies.oracles.sampler import CascadeOracle
-from dynaclr_strategies.sampler_descriptions import SamplerCase, SamplerOptions
+from dynaclr_strategies.sampler_descriptions import LifeCase, SamplerCase, SamplerOptions
 from dynaclr_strategies.subjects.base import Subject, subject
 
 __all__ = ["make_flexible"]
@@ -34,8 +34,14 @@ def _check(law: Invariant, case: SamplerCase, make: Any) -> bool:
     return True
 
 
-def _materialise(case: SamplerCase, folder: Path) -> None:
+def _check_life(law: Invariant, case: LifeCase, make: Any) -> bool:
+    law.check(make, case.frame(), case.options, case.ranks, case.steps)
+    return True
+
+
+def _materialise(case: SamplerCase | LifeCase, folder: Path) -> None:
     case.frame().to_csv(folder / "anchors.csv", index_label="index")
 
 
 subject(Subject("sampler", SamplerCase, make_flexible, _check, _materialise))
+subject(Subject("life", LifeCase, make_flexible, _check_life, _materialise))

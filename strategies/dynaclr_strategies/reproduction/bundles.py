@@ -1,0 +1,120 @@
+"""A failure as a folder that can be mailed: the case, its files, what happened in words, and a picture."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import tempfile
+from pathlib import Path
+
+from dynaclr_strategies.codec import yaml_text
+from dynaclr_strategies.invariants.base import INVARIANTS, InvariantViolation
+from dynaclr_strategies.reproduction.attached import FailedCase
+from dynaclr_strategies.reproduction.case_files import CannotRunError, case_text, check_harmless, digest
+from dynaclr_strategies.reproduction.pictures import draw_picture
+from dynaclr_strategies.subjects import SUBJECTS
+
+__all__ = ["replay_command", "write_bundle"]
+
+SMALL_VOXELS, SMALL_ROWS = 2**21, 10**5
+"""What a bundle holds as files; a larger case is in ``case.json`` alone."""
+
+_WHERE = """In an environment with the code in question (in a clone: `pip install -c constraints.txt '.[strategies]'`),
+from the folder that holds this one:"""
+
+_KEEP = """It prints FIXED (exit code 0), FAILS (1) or CANNOT RUN (2), and needs neither pytest nor Hypothesis.
+With `--keep`, in the root of a clone, it adds the case to those that every test run checks first."""
+
+
+def write_bundle(failed: FailedCase, problem: BaseException, folder: Path) -> Path:
+    """Write the bundle of a failure, whole or not at all.
+
+    Parameters
+    ----------
+    failed
+        The law and the case.
+    problem
+        What was raised.
+    folder
+        Where bundles are kept; made if it is missing.
+
+    Returns
+    -------
+    Path
+        The bundle, named by law and case. One of the same failure that is there already is replaced.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{failed.law}-{digest(failed)}"
+    # Beside the target, so that moving it there is one step; dotted, so that nobody takes it for a bundle.
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
+    try:
+        _fill(failed, problem, draft / target.name)
+        if target.exists():
+            target.rename(draft / "replaced")
+        (draft / target.name).rename(target)
+    except OSError as trouble:
+        # Another worker may have found the same failure, and been faster.
+        if trouble.errno not in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT} or not target.exists():
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target
+
+
+def _fill(failed: FailedCase, problem: BaseException, bundle: Path) -> None:
+    bundle.mkdir()
+    (bundle / "case.json").write_text(case_text(failed, problem), encoding="utf-8")
+    contents = ["`case.json`: law, case, message and versions; all that a replay reads"]
+    contents += _write_input(failed, bundle / "input")
+    figure = draw_picture(failed, problem)
+    if figure is not None:
+        figure.savefig(bundle / "picture.png", dpi=120)
+        contents.append("`picture.png`: the failure, drawn")
+    (bundle / "README.md").write_text(_readme(failed, problem, contents, figure is not None), encoding="utf-8")
+
+
+def _write_input(failed: FailedCase, folder: Path) -> list[str]:
+    try:
+        check_harmless(failed.case, max_voxels=SMALL_VOXELS, max_rows=SMALL_ROWS)
+    except CannotRunError as reason:
+        return [f"no files of the case: {reason}"]
+    folder.mkdir()
+    SUBJECTS[INVARIANTS[failed.law].subject].materialise(failed.case, folder)
+    names = sorted(path.name for path in folder.iterdir())
+    return [f"`input/`: the case as files ({', '.join(names)})"] if names else []
+
+
+def replay_command(bundle: Path, maker: str | None = None) -> str:
+    """Return the command that replays a bundle."""
+    return f"dynaclr-replay {bundle}" + (f" --sampler {maker}" if maker else "")
+
+
+def _readme(failed: FailedCase, problem: BaseException, contents: list[str], has_picture: bool) -> str:
+    law = INVARIANTS[failed.law]
+    name = Path(f"{failed.law}-{digest(failed)}")
+    maker = failed.maker or "dynaclr's own"
+    paragraphs = [
+        f"# Law `{law.law}` was broken",
+        f"> {law.sentence}",
+        f"Subject: {law.subject} ({maker}). The law applies: {law.when}.",
+        "## What happened",
+        *_what_happened(problem),
+        "![the failure](picture.png)" if has_picture else "",
+        "## How to see it on your machine",
+        _WHERE,
+        f"```sh\n{replay_command(name, failed.maker)}\n```",
+        _KEEP,
+        "## The case",
+        f"```yaml\n{yaml_text(failed.case.to_plain())}```",
+        "## What is in this folder",
+        "\n".join(f"- {line}" for line in contents),
+    ]
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph) + "\n"
+
+
+def _what_happened(problem: BaseException) -> list[str]:
+    if isinstance(problem, InvariantViolation):
+        return [
+            f"- where: {problem.where}\n- what was seen: {problem.seen}\n- what should have been: {problem.expected}"
+        ]
+    return [f"`{type(problem).__name__}` was raised where nothing should be:", f"```\n{problem}\n```"]

@@ -1,0 +1,196 @@
+"""The file in which a case travels: ``case.json``, versioned, plain, and read with suspicion.
+
+Only plain values are read, into the frozen descriptions of this package; nothing is imported or run that the file
+names, no path is followed that it holds, and what would fill the memory is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import importlib.metadata
+import json
+import platform
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dynaclr_strategies.codec import Plain
+from dynaclr_strategies.descriptions import RegistryDescription
+from dynaclr_strategies.invariants.base import INVARIANTS
+from dynaclr_strategies.reproduction.attached import FailedCase
+from dynaclr_strategies.sampler_descriptions import TableDescription
+from dynaclr_strategies.subjects import SUBJECTS
+from dynaclr_strategies.writers import check_names
+
+__all__ = ["FORMAT", "CannotRunError", "StoredCase", "case_text", "check_harmless", "digest", "read_case"]
+
+FORMAT = 1
+"""Version of the file; a reader takes all up to its own."""
+
+MAX_BYTES, MAX_ROWS, MAX_VOXELS = 4 * 2**20, 10**6, 2**26
+PACKAGES = (
+    "dynaclr",
+    "hypothesis",
+    "lightning",
+    "monai",
+    "numpy",
+    "pandas",
+    "pytorch-metric-learning",
+    "tensorstore",
+    "torch",
+    "zarr",
+)
+"""Packages whose version may decide whether a case fails."""
+
+
+class CannotRunError(Exception):
+    """A case cannot be replayed here; the message is the reason, in one sentence."""
+
+
+@dataclass(frozen=True)
+class StoredCase:
+    """What a case file holds.
+
+    Attributes
+    ----------
+    failed
+        Law, case and maker.
+    message
+        What the failure said where it was found.
+    versions
+        Versions of Python and of the packages that matter, where it was found.
+    """
+
+    failed: FailedCase
+    message: str
+    versions: dict[str, str]
+
+
+def digest(failed: FailedCase) -> str:
+    """Return a short name for a failure: the same for the same law on the same case."""
+    content = json.dumps([failed.law, failed.maker, failed.case.to_plain()], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:8]
+
+
+def case_text(failed: FailedCase, problem: BaseException) -> str:
+    """Return the content of ``case.json``."""
+    invariant = INVARIANTS[failed.law]
+    content = {
+        "format": FORMAT,
+        "law": failed.law,
+        "sentence": invariant.sentence,
+        "subject": invariant.subject,
+        "case": failed.case.to_plain(),
+        "seed": _seed(failed.case),
+        "maker": failed.maker,
+        "error": type(problem).__name__,
+        "message": str(problem),
+        "versions": _versions(),
+    }
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def _seed(case: Plain) -> int | None:
+    """Return the case's seed, wherever in it that is."""
+    return next((value for name, value in _fields(case) if name == "seed"), None)
+
+
+def _fields(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield names and values of all fields of a description, the inner ones included."""
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _fields(item)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            inner = getattr(value, field.name)
+            yield field.name, inner
+            yield from _fields(inner)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def read_case(path: Path) -> StoredCase:
+    """Read a case file.
+
+    Parameters
+    ----------
+    path
+        A bundle, or the case file itself.
+
+    Raises
+    ------
+    CannotRunError
+        If there is no such file, it is of a newer format, or it does not hold a case of a law that is known here.
+    """
+    content = _content(path / "case.json" if path.is_dir() else path)
+    law = content.get("law")
+    if not isinstance(law, str) or law not in INVARIANTS:
+        near = difflib.get_close_matches(str(law), INVARIANTS, n=3)
+        raise CannotRunError(
+            f"law={law!r} is not known here" + (f"; did you mean {' or '.join(near)}?" if near else "")
+        )
+    try:
+        case = SUBJECTS[INVARIANTS[law].subject].case.from_plain(content.get("case"))
+    except (ValueError, TypeError, RecursionError) as problem:
+        raise CannotRunError(f"the case of law {law!r} cannot be read: {problem}") from problem
+    check_harmless(case)
+    maker, message, versions = content.get("maker"), content.get("message", ""), content.get("versions", {})
+    if not (maker is None or (isinstance(maker, str) and re.fullmatch(r"[\w.]+:[\w.]+", maker))):
+        raise CannotRunError(f"maker={maker!r} must be 'module:function' or null")
+    return StoredCase(FailedCase(law, case, maker), str(message), versions if isinstance(versions, dict) else {})
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CannotRunError(f"{path} has {path.stat().st_size} bytes, but a case has at most {MAX_BYTES}")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise CannotRunError(f"{path} cannot be read: {problem.strerror}") from problem
+    except (ValueError, RecursionError) as problem:
+        raise CannotRunError(f"{path} is no JSON document: {problem}") from problem
+    if not isinstance(content, dict) or not isinstance(content.get("format"), int):
+        raise CannotRunError(f"{path} is no case: it needs an object with a whole number as its format")
+    if content["format"] > FORMAT:
+        raise CannotRunError(
+            f"format={content['format']} is newer than {FORMAT}, the newest that this version of dynaclr reads; update"
+        )
+    return content
+
+
+def check_harmless(case: Plain, *, max_voxels: int = MAX_VOXELS, max_rows: int = MAX_ROWS) -> None:
+    """Refuse names that would be written outside their folder, and sizes that no shrunk case has.
+
+    Raises
+    ------
+    CannotRunError
+        If the case should not be expanded into files or tables.
+    """
+    parts = [case, *(value for _, value in _fields(case))]
+    for part in parts:
+        if isinstance(part, RegistryDescription):
+            try:
+                check_names(part)
+            except ValueError as problem:
+                raise CannotRunError(str(problem)) from problem
+            fovs = [(experiment, fov) for experiment in part.experiments for _, fov in experiment.fovs()]
+            voxels = sum(fov.frames * len(e.channel_names) * fov.z * fov.y * fov.x for e, fov in fovs)
+            if voxels > max_voxels or any(min(fov.frames, fov.z, fov.y, fov.x) < 0 for _, fov in fovs):
+                raise CannotRunError(f"the registry of the case has {voxels} voxels, but needs at most {max_voxels}")
+        if isinstance(part, TableDescription) and not 0 <= part.size <= max_rows:
+            raise CannotRunError(f"the table of the case has {part.size} rows, but needs at most {max_rows}")

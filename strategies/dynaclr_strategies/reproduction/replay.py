@@ -1,0 +1,154 @@
+"""The command ``dynaclr-replay BUNDLE``, which tells whether a failure still happens here."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from dynaclr_strategies.invariants.base import INVARIANTS
+from dynaclr_strategies.reproduction.attached import check_law
+from dynaclr_strategies.reproduction.case_files import CannotRunError, StoredCase, read_case
+from dynaclr_strategies.reproduction.corpus import CORPUS, keep_case
+
+__all__ = ["Replay", "Verdict", "load_maker", "main", "replay"]
+
+_OF_THE_MACHINE = {errno.ENOSPC, errno.EMFILE, errno.EACCES, errno.EDQUOT, errno.EROFS}
+
+
+class Verdict(Enum):
+    """What a replay found; the value is the exit code."""
+
+    FIXED = 0
+    FAILS = 1
+    CANNOT_RUN = 2
+
+    def __str__(self) -> str:
+        return self.name.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A verdict, and the reason or the message that goes with it."""
+
+    verdict: Verdict
+    text: str
+
+
+def replay(path: Path, maker: str | None = None) -> Replay:
+    """Rebuild a case and check its law.
+
+    Parameters
+    ----------
+    path
+        A bundle or a case file.
+    maker
+        ``"module:function"`` that makes what is checked; by default ``dynaclr``'s own. A maker that a bundle names
+        is never imported by itself.
+    """
+    try:
+        stored = read_case(path)
+        make = _maker(stored, maker)
+    except CannotRunError as reason:
+        return Replay(Verdict.CANNOT_RUN, str(reason))
+    failed = stored.failed
+    try:
+        with _quiet():
+            applies = check_law(failed.law, failed.case, make, maker=maker)
+    except (ImportError, MemoryError) as problem:
+        return Replay(Verdict.CANNOT_RUN, f"{type(problem).__name__}: {problem}")
+    except Exception as problem:  # noqa: BLE001 - whatever the code under test raises is the failure
+        if isinstance(problem, OSError) and problem.errno in _OF_THE_MACHINE:
+            return Replay(Verdict.CANNOT_RUN, f"{type(problem).__name__}: {problem}")
+        return Replay(Verdict.FAILS, str(problem) or type(problem).__name__)
+    if not applies:
+        when = INVARIANTS[failed.law].when
+        return Replay(Verdict.CANNOT_RUN, f"law {failed.law!r} does not apply to the case, it needs: {when}")
+    return Replay(Verdict.FIXED, f"law {failed.law!r} holds; it was broken with: {stored.message}")
+
+
+def _maker(stored: StoredCase, maker: str | None) -> Callable[..., Any] | None:
+    if maker is None and stored.failed.maker is not None:
+        raise CannotRunError(
+            f"the case is about {stored.failed.maker!r}; if you trust it, say --sampler {stored.failed.maker}"
+        )
+    return None if maker is None else load_maker(maker)
+
+
+def load_maker(spec: str) -> Callable[..., Any]:
+    """Import ``"module:function"``.
+
+    Raises
+    ------
+    CannotRunError
+        If there is no such module or function.
+    """
+    module, _, name = spec.partition(":")
+    try:
+        made: Any = importlib.import_module(module)
+        for part in name.split("."):
+            made = getattr(made, part)
+    except (ImportError, AttributeError, ValueError) as problem:
+        raise CannotRunError(f"sampler={spec!r} needs to be module:function, but {problem}") from problem
+    if not callable(made):
+        raise CannotRunError(f"sampler={spec!r} is {made!r}, but needs to be something that can be called")
+    checked: Callable[..., Any] = made
+    return checked
+
+
+class _quiet:  # noqa: N801 - used like a function
+    """Keep logs and warnings of the code under test out of a verdict of one line."""
+
+    def __enter__(self) -> None:
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+
+    def __exit__(self, *exc: object) -> None:
+        logging.disable(logging.NOTSET)
+        self._warnings.__exit__(None, None, None)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dynaclr-replay",
+        description="Rebuild the case of a failure bundle and check its law: FIXED (exit code 0), FAILS (1) or "
+        "CANNOT RUN (2). Of several bundles, the exit code is 1 if any fails, else 2 if any cannot run.",
+    )
+    parser.add_argument("bundles", metavar="BUNDLE", type=Path, nargs="+", help="a bundle, or its case.json")
+    parser.add_argument("--sampler", metavar="MODULE:FUNCTION", help="check this sampler instead of dynaclr's own")
+    parser.add_argument("--keep", action="store_true", help="copy the case to those that every test run checks first")
+    parser.add_argument("--corpus", type=Path, default=CORPUS, help=f"where --keep copies to (default: {CORPUS})")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    options = _parser().parse_args(arguments)
+    verdicts = []
+    for path in options.bundles:
+        result = replay(path, options.sampler)
+        verdicts.append(result.verdict)
+        sys.stdout.write(f"{result.verdict}  {path}\n{result.text}\n")
+        if options.keep:
+            try:
+                sys.stdout.write(f"kept as {keep_case(path, options.corpus)}\n")
+            except CannotRunError as reason:
+                sys.stdout.write(f"not kept: {reason}\n")
+                verdicts.append(Verdict.CANNOT_RUN)
+    order = (Verdict.FAILS, Verdict.CANNOT_RUN, Verdict.FIXED)
+    code: int = next(verdict for verdict in order if verdict in verdicts).value
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,411 @@
+"""A failure travels: case files, bundles, replay, the corpus, and the plugin that writes bundles in a run of pytest."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from witnesses import PLAIN, WITNESSES
+
+import dynaclr_strategies
+from dynaclr_strategies import INVARIANTS, InvariantViolation, write_registry
+from dynaclr_strategies.cases import IndexCase
+from dynaclr_strategies.codec import Plain
+from dynaclr_strategies.options import sampler_cases
+from dynaclr_strategies.ready_made import two_experiments
+from dynaclr_strategies.reproduction import bundles
+from dynaclr_strategies.reproduction.attached import FailedCase, attached, check_law, leaves
+from dynaclr_strategies.reproduction.bundles import write_bundle
+from dynaclr_strategies.reproduction.case_files import CannotRunError, case_text, read_case
+from dynaclr_strategies.reproduction.corpus import check_kept, keep_case, kept_cases
+from dynaclr_strategies.reproduction.replay import Verdict, load_maker, main, replay
+from dynaclr_strategies.sampler_descriptions import SamplerCase
+from dynaclr_strategies.table_cases import index_cases
+
+SHORT = next(one for one in WITNESSES if one.law == "batch-size-exact")
+SHORT_MAKER = f"witnesses:{SHORT.sampler.__name__}"
+HERE = Path(__file__).parent
+
+
+def failure(law: str, case: Plain, make: Any, maker: str | None = None) -> tuple[FailedCase, BaseException]:
+    """Check a law that does not hold, and return what a bundle is made of."""
+    with pytest.raises(InvariantViolation) as caught:
+        check_law(law, case, make, maker=maker)
+    ((problem, failed),) = leaves(caught.value)
+    return failed, problem
+
+
+SHORT_BATCH = failure("batch-size-exact", SHORT.case, SHORT.sampler)
+
+
+def edited(folder: str, **changes: Any) -> Path:
+    """Write a bundle and change its case file."""
+    bundle = write_bundle(*SHORT_BATCH, Path(folder))
+    content = json.loads((bundle / "case.json").read_text(encoding="utf-8"))
+    content.update(changes)
+    (bundle / "case.json").write_text(json.dumps(content), encoding="utf-8")
+    return bundle
+
+
+# --- attaching --------------------------------------------------------------------------------------------------------
+
+
+def test_the_innermost_case_travels() -> None:
+    """A case is attached once, where the law was checked, and found in groups of groups."""
+    inner, outer = FailedCase("resume", PLAIN), FailedCase("elastic", PLAIN)
+    with pytest.raises(ValueError, match="broken") as caught, attached(outer), attached(inner):
+        raise ValueError("broken")
+    group = ExceptionGroup("all", [ExceptionGroup("some", [caught.value]), ValueError("without a case")])
+    assert leaves(group) == [(caught.value, inner)]
+
+
+# --- case files -------------------------------------------------------------------------------------------------------
+
+
+@given(case=sampler_cases())
+def test_sampler_cases_travel(case: SamplerCase) -> None:
+    """What is read is what was written."""
+    check_travels(FailedCase("resume", case))
+
+
+@settings(max_examples=max(10, settings().max_examples // 4))
+@given(case=index_cases())
+def test_index_cases_travel(case: IndexCase) -> None:
+    """Registries of all kinds are read as they were written."""
+    check_travels(FailedCase(next(law.law for law in INVARIANTS.values() if law.subject == "index"), case))
+
+
+def check_travels(failed: FailedCase) -> None:
+    """Write a case file and read it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "case.json")
+        path.write_text(case_text(failed, ValueError("a: b, but should be c")), encoding="utf-8")
+        stored = read_case(path)
+    assert stored.failed == failed
+    assert stored.message == "a: b, but should be c"
+    assert {"python", "dynaclr", "numpy", "pandas", "torch", "hypothesis"} <= set(stored.versions)
+
+
+def test_a_case_says_law_sentence_seed_and_error() -> None:
+    """People can read the file without this package."""
+    content = json.loads(case_text(*SHORT_BATCH))
+    assert content["law"] == "batch-size-exact"
+    assert content["sentence"] == "Every batch holds exactly ``batch_size`` indices."
+    assert content["seed"] == SHORT.case.options.seed
+    assert content["error"] == "InvariantViolation"
+    assert content["format"] == 1
+
+
+HUGE = two_experiments().to_plain()
+HUGE["experiments"][0]["wells"][0]["fovs"][0]["frames"] = 10**9
+
+
+def _named(**names: str) -> Any:
+    """Return the plain case of an index whose first well, FOV or store has another name."""
+    registry = two_experiments().to_plain()
+    first = registry["experiments"][0]
+    first["store"] = names.get("store")
+    first["wells"][0]["name"] = names.get("well", "A/1")
+    first["wells"][0]["fovs"][0]["name"] = names.get("fov", "0")
+    return {"registry": registry}
+
+
+OF_INDEX = next(law.law for law in INVARIANTS.values() if law.subject == "index")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"format": 2}, "format=2 is newer than 1"),
+        ({"format": "1"}, "is no case"),
+        ({"law": "batch-size-exakt"}, "law='batch-size-exakt' is not known here; did you mean batch-size-exact"),
+        ({"law": ["resume"]}, "is not known here"),
+        ({"case": {"table": 3}}, "the case of law 'batch-size-exact' cannot be read"),
+        ({"case": None}, "cannot be read: SamplerCase must be a mapping, got None"),
+        ({"maker": "os:system; true"}, "maker='os:system; true' must be 'module:function'"),
+        ({"maker": "os:system"}, "the case is about 'os:system'; if you trust it, say --sampler os:system"),
+        ({"law": OF_INDEX, "case": {"registry": HUGE}}, "voxels, but needs at most"),
+        ({"law": OF_INDEX, "case": _named(store="../../etc/x")}, "store name '../../etc/x' of experiment"),
+        ({"law": OF_INDEX, "case": _named(store="/etc/x")}, "leads out of its folder"),
+        ({"law": OF_INDEX, "case": _named(well="../..")}, "FOV name '../../0' of experiment"),
+        ({"law": OF_INDEX, "case": _named(fov="..\\x")}, "leads out of its folder"),
+        ({"law": "single-experiment", "case": None}, "cannot be read"),
+    ],
+)
+def test_what_cannot_run_says_why(changes: dict[str, Any], reason: str) -> None:
+    """A bundle from a newer version or from a stranger is refused in one sentence, and nothing is run or written."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = replay(edited(folder, **changes))
+    assert result.verdict is Verdict.CANNOT_RUN
+    assert reason in result.text
+    assert "\n" not in result.text
+
+
+def test_a_law_that_does_not_apply_cannot_run() -> None:
+    """A verdict about nothing would be a wrong one."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = replay(edited(folder, law="lineage-exclusive"))
+    assert result == type(result)(
+        Verdict.CANNOT_RUN, "law 'lineage-exclusive' does not apply to the case, it needs: exclusive_by"
+    )
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[1]", b"{", b"\xff\xfe", b"[" * 100_000, b" " * (5 * 2**20)])
+def test_what_is_no_case_cannot_run(content: bytes | None) -> None:
+    """Missing, empty, broken, binary, deep and huge files get a sentence."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "case.json")
+        if content is not None:
+            path.write_bytes(content)
+        assert replay(path).verdict is Verdict.CANNOT_RUN
+
+
+def test_names_that_leave_the_folder_are_not_written() -> None:
+    """The writer itself refuses them, before it writes anything."""
+    description = IndexCase.from_plain(_named(fov="../../../x")).registry
+    with tempfile.TemporaryDirectory() as folder:
+        with pytest.raises(ValueError, match="leads out of its folder"):
+            write_registry(description, Path(folder, "root"))
+        assert not list(Path(folder).iterdir())
+
+
+def test_nothing_is_pickled() -> None:
+    """No module that writes or reads cases knows pickle, nor anything else that runs what it reads."""
+    folder = Path(dynaclr_strategies.__file__).parent
+    for path in [*folder.glob("reproduction/**/*.py"), folder / "codec.py"]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        imported = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
+        imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        called = {
+            node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert not imported & {"pickle", "marshal", "shelve", "dill", "joblib"}, path
+        assert not called & {"eval", "exec", "__import__"}, path
+
+
+# --- bundles ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_bundle_holds_case_input_words_and_picture() -> None:
+    """Everything that somebody needs who gets it by mail."""
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = write_bundle(*SHORT_BATCH, Path(folder))
+        assert sorted(path.name for path in bundle.iterdir()) == ["README.md", "case.json", "input", "picture.png"]
+        assert sorted(path.name for path in bundle.glob("input/*")) == ["anchors.csv"]
+        readme = (bundle / "README.md").read_text(encoding="utf-8")
+        assert (bundle / "picture.png").read_bytes().startswith(b"\x89PNG")
+    for part in (SHORT_BATCH[1].seen, SHORT_BATCH[1].expected, f"dynaclr-replay {bundle.name}", "batch_size: 6"):  # type: ignore[attr-defined]
+        assert part in readme
+
+
+def test_a_bundle_of_a_registry_holds_its_files() -> None:
+    """Stores, tracks and YAML can be opened with any other program."""
+    failed = FailedCase(OF_INDEX, IndexCase(registry=two_experiments()))
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = write_bundle(failed, ValueError("broken"), Path(folder))
+        names = {path.name for path in bundle.glob("input/*")}
+        assert "`ValueError` was raised" in (bundle / "README.md").read_text(encoding="utf-8")
+    assert names == {"exp_alpha.zarr", "exp_beta.zarr", "tracks", "experiments.yml"}
+
+
+def test_a_large_case_travels_without_its_files() -> None:
+    """The case is small even where what is expanded from it is not; the bundle says so."""
+    registry = two_experiments(frames=100, size=(512, 512))
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = write_bundle(FailedCase(OF_INDEX, IndexCase(registry=registry)), ValueError("broken"), Path(folder))
+        assert not (bundle / "input").exists()
+        assert "no files of the case: the registry" in (bundle / "README.md").read_text(encoding="utf-8")
+        assert sum(path.stat().st_size for path in bundle.rglob("*")) < 2**20
+
+
+def test_the_same_failure_has_one_bundle() -> None:
+    """Written twice it is replaced; another case or law gets another; drafts never stay."""
+    other = failure("indices-in-range", PLAIN, next(w.sampler for w in WITNESSES if w.law == "indices-in-range"))
+    with tempfile.TemporaryDirectory() as folder:
+        first = write_bundle(*SHORT_BATCH, Path(folder))
+        (first / "old").touch()
+        assert write_bundle(*SHORT_BATCH, Path(folder)) == first
+        assert not (first / "old").exists()
+        assert write_bundle(*other, Path(folder)) != first
+        assert len(list(Path(folder).iterdir())) == 2
+
+
+def test_a_bundle_is_written_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What breaks off leaves the bundle that was there, and no draft."""
+
+    def break_off(*_: Any) -> str:
+        raise OSError("no space left")
+
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = write_bundle(*SHORT_BATCH, Path(folder))
+        before = (bundle / "README.md").read_bytes()
+        monkeypatch.setattr(bundles, "_readme", break_off)
+        with pytest.raises(OSError, match="no space"):
+            write_bundle(*SHORT_BATCH, Path(folder))
+        assert (bundle / "README.md").read_bytes() == before
+        assert list(Path(folder).iterdir()) == [bundle]
+
+
+# --- replay -----------------------------------------------------------------------------------------------------------
+
+
+def test_replay_tells_fixed_from_failing(capsys: pytest.CaptureFixture[str]) -> None:
+    """On dynaclr's own sampler the law holds; on the broken one it still fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = write_bundle(*SHORT_BATCH, Path(folder))
+        assert main([str(bundle)]) == 0
+        assert capsys.readouterr().out.startswith("FIXED  ")
+        assert main([str(bundle), "--sampler", SHORT_MAKER]) == 1
+        out = capsys.readouterr().out
+        assert out.startswith("FAILS  ")
+        assert str(SHORT_BATCH[1]) in out
+        assert main([str(bundle), str(bundle / "nothing"), "--sampler", SHORT_MAKER]) == 1
+        assert main([str(bundle), str(bundle / "nothing")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [("nowhere:make", "No module named 'nowhere'"), ("witnesses:Nobody", "Nobody"), ("witnesses:PLAIN", "called")],
+)
+def test_a_sampler_that_cannot_be_is_a_reason(spec: str, reason: str) -> None:
+    """Nothing is replayed with something else."""
+    with pytest.raises(CannotRunError, match=reason):
+        load_maker(spec)
+    with tempfile.TemporaryDirectory() as folder:
+        assert replay(write_bundle(*SHORT_BATCH, Path(folder)), spec).verdict is Verdict.CANNOT_RUN
+
+
+def test_replay_needs_neither_hypothesis_nor_pytest() -> None:
+    """Where both are not installed, the verdict is the same."""
+    program = """
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "hypothesis" else find(name, *rest)
+sys.modules["hypothesis"] = sys.modules["pytest"] = None
+from dynaclr_strategies.reproduction.replay import main
+sys.exit(main(sys.argv[1:]))
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = write_bundle(*SHORT_BATCH, Path(folder))
+        done = subprocess.run([sys.executable, "-c", program, str(bundle)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("FIXED")
+
+
+# --- the corpus -------------------------------------------------------------------------------------------------------
+
+
+def test_keeping_a_case_copies_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """The copy is named by law and case, is checked like any other, and needs a corpus to go to."""
+    with tempfile.TemporaryDirectory() as folder:
+        bundle, corpus = write_bundle(*SHORT_BATCH, Path(folder, "failures")), Path(folder, "corpus")
+        assert main(["--keep", "--corpus", str(corpus), str(bundle)]) == 2
+        assert "needs to be a folder" in capsys.readouterr().out
+        corpus.mkdir()
+        assert main(["--keep", "--corpus", str(corpus), str(bundle)]) == 0
+        (kept,) = kept_cases(corpus)
+        assert kept.name == f"{bundle.name}.json"
+        check_kept(kept)
+        assert keep_case(kept, corpus) == kept
+
+
+def test_a_kept_case_that_says_nothing_is_an_error() -> None:
+    """A case to which its law does not apply would keep nothing fixed."""
+    with tempfile.TemporaryDirectory() as folder, pytest.raises(CannotRunError, match="does not apply"):
+        check_kept(edited(folder, law="lineage-exclusive") / "case.json")
+
+
+# --- the plugin -------------------------------------------------------------------------------------------------------
+
+SUITE = """
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
+from witnesses import PLAIN, LengthOfAllRanks, ShortLastBatch, case
+from dynaclr_strategies.holding import hold
+from dynaclr_strategies.reproduction.attached import FailedCase, attached
+from dynaclr_strategies.sampler_descriptions import LifeCase, LifeStep
+
+cases = st.integers(0, 99).map(lambda seed: case(drop_last=False, num_replicas=3, rank=2, seed=seed))
+
+@given(case=cases)
+def test_holds(case):
+    hold("indices-in-range", case)
+
+@given(case=cases)
+def test_one_bug(case):
+    hold("batch-size-exact", case, ShortLastBatch)
+
+@given(case=cases)
+def test_two_bugs(case):
+    if case.options.seed % 2:
+        hold("batch-size-exact", case, ShortLastBatch)
+    else:
+        hold("len-matches-iteration", case, LengthOfAllRanks)
+
+@example(case=PLAIN)
+@given(case=cases)
+def test_example(case):
+    with attached(FailedCase("resume", case)):
+        assert case != PLAIN
+
+@pytest.mark.parametrize("law", ["batch-size-exact", "elastic"])
+def test_parametrized(law):
+    with attached(FailedCase(law, PLAIN)):
+        raise ZeroDivisionError("by zero")
+
+def test_without_a_case():
+    assert 1 == 2
+
+class Machine(RuleBasedStateMachine):
+    @rule(n=st.integers())
+    def step(self, n):
+        case = LifeCase(table=PLAIN.table, options=PLAIN.options, steps=(LifeStep(action="look", first=n),))
+        with attached(FailedCase("life", case)):
+            assert n < 5
+
+TestMachine = Machine.TestCase
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_distinct_failure_leaves_one_bundle(workers: int) -> None:
+    """Of one and several bugs per test, examples, parameters and state machines, in one process and in several."""
+    with tempfile.TemporaryDirectory() as folder:
+        suite, failures = Path(folder, "test_suite.py"), Path(folder, "failures")
+        suite.write_text(SUITE, encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", str(suite), "-p", "no:cacheprovider", "-c", "/dev/null"]
+        command += [f"--rootdir={folder}", f"--dynaclr-bundles={failures}", *(["-n", str(workers)] if workers else [])]
+        environment = {**os.environ, "PYTHONPATH": str(HERE), "CI": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
+        assert done.returncode == 1, done.stdout + done.stderr
+        written = sorted(path.name.rpartition("-")[0] for path in failures.iterdir())
+        # One bug, a second case of the same law where the seed is odd, and the parameter; the others once each.
+        assert written == ["batch-size-exact"] * 3 + ["elastic", "len-matches-iteration", "life", "resume"]
+        looks = [read_case(path).failed.case for path in failures.glob("life-*")]
+        assert [case.steps[0].first for case in looks] == [5]  # type: ignore[attr-defined]
+        for path in failures.iterdir():
+            assert f"replay: dynaclr-replay {path}" in done.stdout
+        assert "7 bundles written" in done.stdout
+        assert f"of {len(INVARIANTS)} laws checked" in done.stdout
+
+
+def test_runs_without_laws_say_nothing() -> None:
+    """The plugin is in every run of pytest where this package is installed: others should not notice."""
+    with tempfile.TemporaryDirectory() as folder:
+        suite = Path(folder, "test_other.py")
+        suite.write_text("def test_fails():\n    assert 1 == 2\n", encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", str(suite), "-p", "no:cacheprovider", "-c", "/dev/null"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+        assert done.returncode == 1
+        assert "laws" not in done.stdout
+        assert [path.name for path in Path(folder).iterdir() if path.name != "__pycache__"] == ["test_other.py"]
