@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 
 from dynaclr_strategies.descriptions import RegistryDescription
+from dynaclr_strategies.fault_arms import FAULTS
 from dynaclr_strategies.invariants import INVARIANTS, InvariantViolation
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.sampler_descriptions import SamplerCase, SamplerOptions, TableDescription
@@ -16,6 +17,7 @@ from dynaclr_strategies.writers import expected_patch, what_was_read, write_regi
 
 if importlib.util.find_spec("hypothesis") is not None:
     from dynaclr_strategies.channels import channel_sets
+    from dynaclr_strategies.faults import faults
     from dynaclr_strategies.lineages import lineages
     from dynaclr_strategies.options import sampler_cases, sampler_options
     from dynaclr_strategies.registries import conditions, experiments, registries, stores
@@ -23,6 +25,7 @@ if importlib.util.find_spec("hypothesis") is not None:
     from dynaclr_strategies.times import time_axes
 
 __all__ = [
+    "FAULTS",
     "INVARIANTS",
     "InvariantViolation",
     "RegistryDescription",
@@ -34,6 +37,7 @@ __all__ = [
     "conditions",
     "expected_patch",
     "experiments",
+    "faults",
     "lineages",
     "registries",
     "sampler_cases",

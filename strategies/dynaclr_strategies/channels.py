@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 
-from dynaclr_strategies.codec import Plain
+from dynaclr_strategies.parts import ChannelSet
 
 __all__ = ["ChannelSet", "channel_sets"]
 
 # As microscopes and their users write them: spaces, units, Greek letters, a name that is part of another.
 FLUORESCENCE = ("GFP", "RFP", "Mito", "GFP EX488 EM525-45", "mCherry 2", "β-actin", "StressGranules", "405 nm")
 EXTRAS = ("Retardance", "BF", "nuclei prediction", "GFP deconvolved")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChannelSet(Plain):
-    """All channels of a store in its order, and those that are trained on in the order of the encoder."""
-
-    channel_names: tuple[str, ...]
-    source_channel: tuple[str, ...]
 
 
 @st.composite

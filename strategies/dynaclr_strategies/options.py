@@ -34,6 +34,10 @@ TRUE_FIRST = st.sampled_from((True, False))
 FALSE_FIRST = st.sampled_from((False, True))
 NOBODY_FIRST: st.SearchStrategy[str | None] = st.sampled_from((None, "lineage_id"))
 
+Columns = tuple[str, ...]
+EXPERIMENT_FIRST: st.SearchStrategy[Columns] = st.sampled_from((("experiment",), ("experiment", "organelle")))
+CONDITION_FIRST: st.SearchStrategy[Columns] = st.sampled_from((("condition",), ("condition", "moi"), ("moi",)))
+
 Pairs = tuple[tuple[Label, float], ...]
 
 
@@ -81,6 +85,8 @@ def sampler_options(
     condition_balanced: st.SearchStrategy[bool] = TRUE_FIRST,
     temporal_enrichment: st.SearchStrategy[bool] = FALSE_FIRST,
     exclusive_by: st.SearchStrategy[str | None] = NOBODY_FIRST,
+    group_by: st.SearchStrategy[Columns] = EXPERIMENT_FIRST,
+    stratify_by: st.SearchStrategy[Columns] = CONDITION_FIRST,
 ) -> SamplerOptions:
     """Strategy for the parameters of ``FlexibleBatchSampler``, valid for one table.
 
@@ -95,22 +101,24 @@ def sampler_options(
         The table that weights, ratios and batch sizes are for.
     experiment_aware, condition_balanced, temporal_enrichment, exclusive_by
         What switches the axes, for a caller who wants some of them always on or off.
+    group_by, stratify_by
+        The columns that make experiments and conditions.
     """
     drop_last = draw(TRUE_FIRST, label="drop_last")
     aware = draw(experiment_aware, label="experiment_aware")
     balanced = draw(condition_balanced, label="condition_balanced")
     enriched = draw(temporal_enrichment, label="temporal_enrichment")
-    group_by = draw(st.sampled_from((("experiment",), ("experiment", "organelle"))), label="group_by")
-    stratify_by = draw(st.sampled_from((("condition",), ("condition", "moi"), ("moi",))), label="stratify_by")
+    groups = draw(group_by, label="group_by")
+    conditions = draw(stratify_by, label="stratify_by")
     # Drawn whether its axis is on or not: a draw that is left out would make "off" the simpler value to shrink to.
-    weights = draw(st.none() | _pairs(table.labels_of(group_by)), label="experiment_weights")
-    ratio = draw(st.none() | _pairs(table.labels_of(stratify_by)), label="condition_ratio")
+    weights = draw(st.none() | _pairs(table.labels_of(groups)), label="experiment_weights")
+    ratio = draw(st.none() | _pairs(table.labels_of(conditions)), label="condition_ratio")
     leaky = draw(st.sampled_from(FRACTIONS), label="leaky")
     window = draw(st.sampled_from(WINDOWS), label="window")
     global_fraction = draw(st.sampled_from((0.3, *FRACTIONS, 1.0)), label="global fraction")
     weights, ratio = weights if aware else None, ratio if balanced else None
     if ratio is not None:
-        ratio = _repair_ratio(ratio, table, group_by if aware else (), stratify_by)
+        ratio = _repair_ratio(ratio, table, groups if aware else (), conditions)
     replicas = draw(st.none() | st.integers(1, 4), label="num_replicas")
     for name, on in {
         "leaving out an experiment": weights and any(w == 0 for _, w in weights),
@@ -128,8 +136,8 @@ def sampler_options(
         temporal_enrichment=enriched,
         temporal_window_hours=window if enriched else 2.0,
         temporal_global_fraction=global_fraction if enriched else 0.3,
-        group_by=group_by,
-        stratify_by=stratify_by,
+        group_by=groups,
+        stratify_by=conditions,
         exclusive_by=draw(exclusive_by, label="exclusive_by"),
         num_replicas=replicas,
         rank=None if replicas is None else draw(st.integers(0, replicas - 1), label="rank"),
@@ -147,6 +155,8 @@ def sampler_cases(
     condition_balanced: st.SearchStrategy[bool] = TRUE_FIRST,
     temporal_enrichment: st.SearchStrategy[bool] = FALSE_FIRST,
     exclusive_by: st.SearchStrategy[str | None] = NOBODY_FIRST,
+    group_by: st.SearchStrategy[Columns] = EXPERIMENT_FIRST,
+    stratify_by: st.SearchStrategy[Columns] = CONDITION_FIRST,
 ) -> SamplerCase:
     """Strategy for a table together with options that are valid for it.
 
@@ -157,7 +167,7 @@ def sampler_cases(
     ----------
     tables
         Where the table comes from; by default `anchor_tables`.
-    experiment_aware, condition_balanced, temporal_enrichment, exclusive_by
+    experiment_aware, condition_balanced, temporal_enrichment, exclusive_by, group_by, stratify_by
         As in `sampler_options`.
     """
     table = draw(anchor_tables() if tables is None else tables, label="table")
@@ -167,5 +177,7 @@ def sampler_cases(
         condition_balanced=condition_balanced,
         temporal_enrichment=temporal_enrichment,
         exclusive_by=exclusive_by,
+        group_by=group_by,
+        stratify_by=stratify_by,
     )
     return SamplerCase(table=table, options=draw(options, label="options"))

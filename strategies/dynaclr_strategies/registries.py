@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from hypothesis import event
@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 
 from dynaclr_strategies.channels import channel_sets
-from dynaclr_strategies.codec import Plain
 from dynaclr_strategies.descriptions import (
     ExperimentDescription,
     FovDescription,
@@ -18,6 +17,7 @@ from dynaclr_strategies.descriptions import (
     WellDescription,
 )
 from dynaclr_strategies.lineages import lineages
+from dynaclr_strategies.parts import ConditionWells
 from dynaclr_strategies.pixels import DTYPES
 from dynaclr_strategies.times import time_axes
 
@@ -29,18 +29,6 @@ COLUMNS: tuple[Columns, ...] = (("parent_track_id",), ("z", "id", "parent_track_
 Version = Literal["0.4", "0.5"]
 VERSIONS: tuple[Version, ...] = ("0.4", "0.5")
 NAMES = ("exp_a", "exp_b", "2024_07_22", "exp Ä β", "true")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConditionWells(Plain):
-    """Which condition owns which wells, and the wells of the plate that nobody owns."""
-
-    condition_wells: tuple[tuple[str, tuple[str, ...]], ...]
-    unlabelled: tuple[str, ...] = ()
-
-    def wells(self) -> tuple[str, ...]:
-        """Return all wells of the plate, sorted by name."""
-        return tuple(sorted([*(well for _, wells in self.condition_wells for well in wells), *self.unlabelled]))
 
 
 @st.composite
@@ -71,7 +59,12 @@ def conditions(draw: st.DrawFn, *, max_conditions: int = 3, max_wells: int = 2) 
 
 
 def _wells(
-    draw: st.DrawFn, plate: ConditionWells, frames: int, max_fovs: int, size: st.SearchStrategy[tuple[int, int, int]]
+    draw: st.DrawFn,
+    plate: ConditionWells,
+    frames: int,
+    max_fovs: int,
+    max_tracks: int,
+    size: st.SearchStrategy[tuple[int, int, int]],
 ) -> tuple[WellDescription, ...]:
     wells = []
     for well in plate.wells():
@@ -80,7 +73,8 @@ def _wells(
             z, y, x = draw(size, label="size")
             # Something to train on in every labelled well; spare wells and further FOVs may be empty or untracked.
             is_first = number == 0 and well not in plate.unlabelled
-            tracks = draw(lineages(frames=frames, size=(y, x), min_tracks=int(is_first)), label="tracks")
+            cells = lineages(frames=frames, size=(y, x), min_tracks=int(is_first), max_tracks=max_tracks)
+            tracks = draw(cells, label="tracks")
             has_csv = is_first or not draw(st.booleans(), label="no CSV")
             fov = FovDescription(name=str(number), frames=frames, z=z, y=y, x=x, tracks=tracks, has_csv=has_csv)
             fovs.append(fov)
@@ -98,12 +92,14 @@ def experiments(
     *,
     names: st.SearchStrategy[str] | None = None,
     num_sources: st.SearchStrategy[int] | None = None,
+    plates: st.SearchStrategy[ConditionWells] | None = None,
     min_frames: int = 1,
     max_frames: int = 8,
     min_size: int = 8,
     max_size: int = 16,
     max_z: int = 2,
     max_fovs: int = 2,
+    max_tracks: int = 7,
 ) -> ExperimentDescription:
     """Strategy for one experiment with plate, FOVs and tracks.
 
@@ -118,23 +114,26 @@ def experiments(
         The experiment's name; by default one of `NAMES`.
     num_sources
         How many channels are trained on; see `dynaclr_strategies.channels.channel_sets`.
-    min_frames, max_frames, min_size, max_size, max_z, max_fovs
-        Bounds of the movie's length, of the images' height and width, of the stacks' depth, and of the FOVs per well.
+    plates
+        Conditions and wells; by default `conditions`.
+    min_frames, max_frames, min_size, max_size, max_z, max_fovs, max_tracks
+        Bounds of the movie's length, of the images' height and width, of the stacks' depth, of the FOVs per well, and
+        of the tracks per FOV.
     """
-    if not 1 <= min_size <= max_size or max_z < 1 or max_fovs < 1:
+    if not 1 <= min_size <= max_size or min(max_z, max_fovs, max_tracks) < 1:
         raise InvalidArgument(
             f"min_size={min_size!r} must lie between 1 and max_size={max_size!r}, "
-            f"max_z={max_z!r} and max_fovs={max_fovs!r} above 0"
+            f"max_z={max_z!r}, max_fovs={max_fovs!r} and max_tracks={max_tracks!r} above 0"
         )
     channels = draw(channel_sets(num_sources=num_sources), label="channels")
     time = draw(time_axes(min_frames=min_frames, max_frames=max_frames), label="time axis")
-    plate = draw(conditions(), label="conditions")
+    plate = draw(conditions() if plates is None else plates, label="conditions")
     return ExperimentDescription(
         name=draw(st.sampled_from(NAMES) if names is None else names, label="name"),
         channel_names=channels.channel_names,
         source_channel=channels.source_channel,
         condition_wells=plate.condition_wells,
-        wells=_wells(draw, plate, time.frames, max_fovs, _sizes(min_size, max_size, max_z)),
+        wells=_wells(draw, plate, time.frames, max_fovs, max_tracks, _sizes(min_size, max_size, max_z)),
         interval_minutes=time.interval_minutes,
         start_hpi=time.start_hpi,
         organelle=draw(st.sampled_from(("", "mitochondria", "ER")), label="organelle"),
@@ -150,14 +149,18 @@ def experiments(
 def registries(
     draw: st.DrawFn,
     *,
+    min_experiments: int = 1,
     max_experiments: int = 2,
+    min_sources: int = 1,
     max_sources: int = 3,
+    plates: st.SearchStrategy[ConditionWells] | None = None,
     min_frames: int = 1,
     max_frames: int = 8,
     min_size: int = 8,
     max_size: int = 16,
     max_z: int = 2,
     max_fovs: int = 2,
+    max_tracks: int = 7,
 ) -> RegistryDescription:
     """Strategy for registries of experiments that fit together.
 
@@ -167,26 +170,36 @@ def registries(
 
     Parameters
     ----------
-    max_experiments, max_sources
+    min_experiments, max_experiments, min_sources, max_sources
         Bounds of the number of experiments and of their source channels.
-    min_frames, max_frames, min_size, max_size, max_z, max_fovs
-        Bounds of the experiments; see `experiments`.
+    plates, min_frames, max_frames, min_size, max_size, max_z, max_fovs, max_tracks
+        Conditions, wells, and bounds of the experiments; see `experiments`.
     """
-    if not 1 <= max_experiments <= len(NAMES):
-        raise InvalidArgument(f"max_experiments={max_experiments!r} must lie between 1 and {len(NAMES)}")
-    sources = st.just(draw(st.integers(1, max_sources), label="number of source channels"))
-    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=max_experiments, unique=True), label="names")
+    if not 1 <= min_experiments <= max_experiments <= len(NAMES):
+        raise InvalidArgument(
+            f"min_experiments={min_experiments!r} and max_experiments={max_experiments!r} must lie between 1 and "
+            f"{len(NAMES)}"
+        )
+    if not 1 <= min_sources <= max_sources:
+        raise InvalidArgument(f"min_sources={min_sources!r} must lie between 1 and max_sources={max_sources!r}")
+    sources = st.just(draw(st.integers(min_sources, max_sources), label="number of source channels"))
+    names = draw(
+        st.lists(st.sampled_from(NAMES), min_size=min_experiments, max_size=max_experiments, unique=True),
+        label="names",
+    )
     drawn = [
         draw(
             experiments(
                 names=st.just(name),
                 num_sources=sources,
+                plates=plates,
                 min_frames=min_frames,
                 max_frames=max_frames,
                 min_size=min_size,
                 max_size=max_size,
                 max_z=max_z,
                 max_fovs=max_fovs,
+                max_tracks=max_tracks,
             ),
             label=name,
         )

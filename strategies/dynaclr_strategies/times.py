@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 
-from dynaclr_strategies.codec import Plain
+from dynaclr_strategies.parts import TimeAxisDescription
 
 __all__ = ["TimeAxisDescription", "time_axes"]
 
 INTERVALS = (30.0, 60.0, 15.0, 10.0, 20.0, 7.0, 45.0, 2.5, 29.97)
 STARTS = (0.0, 3.0, -2.0, 0.5, 24.0, 100.25, -0.1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimeAxisDescription(Plain):
-    """Minutes between frames, hours post infection of the first frame, and the number of frames."""
-
-    interval_minutes: float
-    start_hpi: float
-    frames: int
-
-    def hpi(self, frame: int) -> float:
-        """Return the hours post infection of a frame."""
-        return self.start_hpi + frame * self.interval_minutes / 60
 
 
 def time_axes(*, min_frames: int = 1, max_frames: int = 12) -> st.SearchStrategy[TimeAxisDescription]:

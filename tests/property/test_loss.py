@@ -1,9 +1,8 @@
-"""The loss against a naive one: same value, finite everywhere, harder with beta."""
+"""The loss beside its laws: miners, references, reducers, precision of what is computed, and what it refuses."""
 
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 import subprocess
 import sys
@@ -26,75 +25,6 @@ from dynaclr.loss import NTXentHCL
 
 HALVES = (torch.float16, torch.bfloat16)
 DTYPES = (*HALVES, torch.float32)
-
-
-def naive_loss(
-    embeddings: Tensor,
-    labels: list[int],
-    *,
-    temperature: float,
-    beta: float,
-    tau_plus: float = 0.0,
-    lineage: list[int] | None = None,
-) -> float:
-    """Return the loss as its definition reads, with Python's floats and one loop per sum."""
-    rows = embeddings.double()
-    units = [row / max(float(row.norm()), 1e-12) for row in rows]
-    cosine = [[float(a @ b) for b in units] for a in units]
-    losses = []
-    for i, own in enumerate(labels):
-        others = [j for j, label in enumerate(labels) if label != own]
-        if lineage is not None:
-            others = [j for j in others if lineage[j] != lineage[i]]
-        for p in (j for j, label in enumerate(labels) if label == own and j != i):
-            if not others:
-                losses.append(0.0)
-                continue
-            weights = [math.exp(beta * cosine[i][n]) for n in others]
-            mean = sum(weights) / len(weights)
-            terms = [w / mean * math.exp(cosine[i][n] / temperature) for w, n in zip(weights, others, strict=True)]
-            top = math.exp(cosine[i][p] / temperature)
-            debiased = (sum(terms) - tau_plus * len(others) * top) / (1 - tau_plus)
-            bottom = max(debiased, len(others) * math.exp(-1 / temperature)) if tau_plus else debiased
-            losses.append(-math.log(top / (top + bottom)))
-    return sum(losses) / len(losses) if losses else 0.0
-
-
-@st.composite
-def batches(draw: st.DrawFn, *, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
-    """Embeddings and labels; zero, equal, opposite and collinear rows are common, some labels are alone."""
-    labels = draw(st.lists(st.integers(0, 4), min_size=1, max_size=9), label="labels")
-    width = draw(st.integers(1, 4), label="width")
-    row = st.lists(st.integers(-2, 2), min_size=width, max_size=width)
-    rows = draw(st.lists(row, min_size=len(labels), max_size=len(labels)), label="rows")
-    return torch.tensor(rows, dtype=dtype), torch.tensor(labels)
-
-
-temperatures = st.sampled_from([0.01, 0.07, 0.5, 2.0])
-betas = st.sampled_from([0.0, 0.5, 1.0, 7.0])
-
-
-@given(batches(), temperatures, betas, st.sampled_from([0.0, 0.1, 0.6]))
-def test_equals_the_naive_loss(batch: tuple[Tensor, Tensor], temperature: float, beta: float, tau: float) -> None:
-    """The loss is the definition, for every batch, temperature, beta and tau_plus."""
-    embeddings, labels = batch
-    expected = naive_loss(embeddings, labels.tolist(), temperature=temperature, beta=beta, tau_plus=tau)
-    seen = NTXentHCL(temperature, beta, tau_plus=tau)(embeddings, labels)
-    assert seen.item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
-
-
-@given(batches(), temperatures)
-def test_beta_zero_is_ntxent(batch: tuple[Tensor, Tensor], temperature: float) -> None:
-    """With beta 0 value and gradient are those of NTXentLoss, with several positives per anchor too."""
-    ours, theirs = batch[0].clone().requires_grad_(), batch[0].clone().requires_grad_()
-    seen, expected = NTXentHCL(temperature, beta=0.0)(ours, batch[1]), NTXentLoss(temperature)(theirs, batch[1])
-    torch.testing.assert_close(seen, expected, rtol=1e-9, atol=1e-9)
-    seen.backward()
-    expected.backward()
-    assert ours.grad is not None
-    assert theirs.grad is not None
-    nonzero = batch[0].abs().sum(1) > 0  # at a zero row the direction is undefined, and so is its gradient
-    torch.testing.assert_close(ours.grad[nonzero], theirs.grad[nonzero], rtol=1e-7, atol=1e-9)
 
 
 def random_batch(seed: int, rows: int = 24, classes: int = 8, width: int = 6) -> tuple[Tensor, Tensor]:
@@ -152,66 +82,6 @@ def test_reducers_and_regularizers_are_inherited(reducer: Any, regularizer: Any)
     torch.testing.assert_close(NTXentHCL(0.1, beta=0.0, **kwargs)(embeddings, labels), expected)
 
 
-@given(batches(), temperatures, st.lists(st.floats(0, 30), min_size=2, max_size=5), st.sampled_from([0.0, 0.2]))
-def test_never_decreases_with_beta(
-    batch: tuple[Tensor, Tensor], temperature: float, growing: list[float], tau_plus: float
-) -> None:
-    """A greater beta never gives a smaller loss."""
-    losses = [NTXentHCL(temperature, beta, tau_plus=tau_plus)(*batch).item() for beta in sorted(growing)]
-    for before, after in itertools.pairwise(losses):
-        assert after >= before - 1e-9
-
-
-def test_grows_with_beta_where_negatives_differ() -> None:
-    """The weights do something: with unequal negatives the loss strictly grows."""
-    batch = random_batch(2)
-    losses = [NTXentHCL(0.1, beta)(*batch).item() for beta in (0.0, 0.5, 2.0, 10.0)]
-    assert losses == sorted(set(losses))
-    assert losses[-1] > losses[0] + 0.1
-
-
-@given(batches(), temperatures, betas)
-def test_cosine_and_logit_are_one_loss(batch: tuple[Tensor, Tensor], temperature: float, beta: float) -> None:
-    """Beta on the cosine is beta * temperature on the logit, and `published_beta` is the latter."""
-    cosine = NTXentHCL(temperature, beta, beta_on="cosine")
-    logit = NTXentHCL(temperature, beta * temperature, beta_on="logit")
-    assert cosine.published_beta == logit.published_beta == beta * temperature
-    torch.testing.assert_close(cosine(*batch), logit(*batch))
-
-
-@given(batches(), betas, st.randoms(use_true_random=False))
-def test_order_of_the_batch_does_not_matter(batch: tuple[Tensor, Tensor], beta: float, random: Any) -> None:
-    """Permuting the rows, or renaming the labels, leaves the loss as it is."""
-    embeddings, labels = batch
-    order = torch.tensor(random.sample(range(len(labels)), len(labels)))
-    loss = NTXentHCL(0.1, beta)
-    torch.testing.assert_close(loss(embeddings[order], 10 - labels[order]), loss(embeddings, labels))
-
-
-@given(batches(), betas, st.integers(0, 1000), st.floats(1e-3, 1e3))
-def test_rotation_and_length_do_not_matter(batch: tuple[Tensor, Tensor], beta: float, seed: int, length: float) -> None:
-    """Rotating all embeddings, or stretching them, leaves the loss as it is."""
-    embeddings, labels = batch
-    width = embeddings.shape[1]
-    square = torch.randn(width, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    rotation = torch.linalg.qr(square).Q
-    loss = NTXentHCL(0.1, beta)
-    torch.testing.assert_close(loss(embeddings @ rotation * length, labels), loss(embeddings, labels))
-
-
-@given(batches(), betas, st.data())
-def test_masked_lineages_are_no_negatives(batch: tuple[Tensor, Tensor], beta: float, data: st.DataObject) -> None:
-    """With `mask_same_lineage`, rows of one lineage are not negatives; without it, lineage is not looked at."""
-    embeddings, labels = batch
-    codes = st.lists(st.integers(0, 2), min_size=len(labels), max_size=len(labels))
-    lineage = data.draw(codes, label="lineage")
-    masked = NTXentHCL(0.1, beta, mask_same_lineage=True)(embeddings, labels, lineage=torch.tensor(lineage))
-    expected = naive_loss(embeddings, labels.tolist(), temperature=0.1, beta=beta, lineage=lineage)
-    assert masked.item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
-    plain = NTXentHCL(0.1, beta)
-    assert plain(embeddings, labels, lineage=torch.tensor(lineage)) == plain(embeddings, labels)
-
-
 def test_lineages_mask_mined_pairs_and_references() -> None:
     """Masking holds for pairs from a miner and for reference embeddings, whose lineages come apart."""
     embeddings, labels = random_batch(3)
@@ -230,40 +100,11 @@ def test_lineages_mask_mined_pairs_and_references() -> None:
     assert torch.isfinite(seen)
 
 
-@given(st.integers(0, 20), betas, st.sampled_from([0.0, 0.1]), st.sampled_from([0.07, 1.0]))
-def test_gradients_are_those_of_finite_differences(seed: int, beta: float, tau_plus: float, temperature: float) -> None:
-    """The gradient is the derivative, through the weights too (float64)."""
-    embeddings, labels = random_batch(seed, rows=7, classes=3, width=3)
-    loss = NTXentHCL(temperature, beta, tau_plus=tau_plus)
-    assert torch.autograd.gradcheck(lambda rows: loss(rows, labels), embeddings.requires_grad_(), atol=1e-6)
-
-
-@st.composite
-def extremes(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
-    """Batches in half and single precision with rows at both ends of the dtype's range."""
-    dtype = draw(st.sampled_from(DTYPES), label="dtype")
-    limits = torch.finfo(dtype)
-    largest = limits.max
-    entry = st.sampled_from([0.0, 1.0, -1.0, 1e-3, limits.tiny, -limits.smallest_normal / 4, largest, -largest])
-    width = draw(st.integers(1, 3), label="width")
-    row = st.lists(entry, min_size=width, max_size=width)
-    rows = draw(st.lists(row, min_size=2, max_size=6), label="rows")
-    labels = st.lists(st.integers(0, 2), min_size=len(rows), max_size=len(rows))
-    return torch.tensor(rows, dtype=dtype), torch.tensor(draw(labels, label="labels"))
-
-
-@given(extremes(), st.sampled_from([0.01, 0.07]), st.sampled_from([0.0, 0.5, 1e4]), st.sampled_from([0.0, 0.1]))
-def test_finite_at_the_ends_of_every_dtype(
-    batch: tuple[Tensor, Tensor], temperature: float, beta: float, tau_plus: float
-) -> None:
-    """Loss and gradients are finite for zero, tiny, huge, equal and opposite rows, at temperature 0.01 too."""
-    embeddings, labels = batch[0].requires_grad_(), batch[1]
-    loss = NTXentHCL(temperature, beta, tau_plus=tau_plus)(embeddings, labels)
-    loss.backward()
-    assert embeddings.grad is not None
-    assert embeddings.grad.dtype == embeddings.dtype
-    assert torch.isfinite(loss)
-    assert torch.isfinite(embeddings.grad).all()
+def test_published_beta_is_beta_on_the_logit() -> None:
+    """It is told for both meanings of beta."""
+    assert NTXentHCL(0.07, 0.5).published_beta == 0.5 * 0.07
+    assert NTXentHCL(0.07, 0.5, beta_on="logit").published_beta == 0.5
+    assert NTXentHCL(0.5, 0.5, beta_on="logit").cosine_beta == 1
 
 
 @pytest.mark.parametrize("dtype", HALVES)
@@ -292,18 +133,6 @@ def test_autocast_changes_nothing(dtype: torch.dtype) -> None:
     with torch.autocast("cpu", dtype=dtype):
         inside = loss(embeddings.float(), labels)
     assert inside == loss(embeddings.float(), labels)
-
-
-@pytest.mark.parametrize("labels", [[0, 0, 0, 0], [0, 1, 2, 3], [0]], ids=["no negatives", "no positives", "one row"])
-@pytest.mark.parametrize("tau_plus", [0.0, 0.1])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_zero_with_a_gradient_without_pairs(labels: list[int], tau_plus: float, dtype: torch.dtype) -> None:
-    """A batch without negatives or without positives costs nothing, and backward still works."""
-    embeddings = torch.ones(len(labels), 3, dtype=dtype, requires_grad=True)
-    loss = NTXentHCL(tau_plus=tau_plus)(embeddings, torch.tensor(labels))
-    loss.backward()
-    assert loss == 0
-    assert torch.equal(embeddings.grad, torch.zeros_like(embeddings))  # type: ignore[arg-type]
 
 
 def test_clamped_share_counts_the_floor() -> None:

@@ -139,8 +139,6 @@ def test_hours_of_any_numeric_dtype(hours: str) -> None:
         ({"group_by": ["experiment", ["condition"]]}, "group_by=.* needs the name of a column"),
         ({"group_by": []}, r"group_by=\[\] needs the name of a column"),
         ({**TIMED, "temporal_window_hours": 10**400}, "temporal_window_hours=.* needs a finite number"),
-        ({"leaky": True}, "leaky=True needs a number"),
-        ({"leaky": float("nan")}, "leaky=nan needs a number"),
     ],
 )
 def test_odd_options_are_refused_in_one_sentence(options: dict[str, Any], sentence: str) -> None:

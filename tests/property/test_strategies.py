@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
+from searches import SEARCH, reached, smallest
 
 import dynaclr_strategies
 from dynaclr.experiment import ExperimentRegistry
@@ -35,28 +36,15 @@ from dynaclr_strategies import (
 )
 from dynaclr_strategies.channels import ChannelSet
 from dynaclr_strategies.codec import Plain
-from dynaclr_strategies.descriptions import ExperimentDescription, FovDescription, TrackDescription
+from dynaclr_strategies.descriptions import ExperimentDescription, FovDescription, TrackDescription, WellDescription
 from dynaclr_strategies.options import PLAIN_TABLE
 from dynaclr_strategies.registries import ConditionWells
 from dynaclr_strategies.sampler_descriptions import SamplerOptions, StratumDescription
 from dynaclr_strategies.subjects.sampler import make_flexible
 from dynaclr_strategies.times import TimeAxisDescription
 
-SEARCH = settings(max_examples=5000, database=None, suppress_health_check=list(HealthCheck), deadline=None)
-
 # Every example writes stores: fewer of them.
 ON_DISK = settings(max_examples=max(10, settings().max_examples // 4))
-
-
-def reached(strategy: st.SearchStrategy[Any], wanted: Callable[[Any], Any]) -> None:
-    """Check that a strategy gets to a value with a property; `NoSuchExample` if it does not."""
-    # Whether it is reached is the question, not how small it can be made: shrinking would take most of the time.
-    find(strategy, lambda value: bool(wanted(value)), settings=settings(SEARCH, phases=[Phase.generate]))
-
-
-def smallest(strategy: st.SearchStrategy[Any]) -> Any:
-    """Return what a strategy shrinks towards."""
-    return find(strategy, lambda _: True, settings=SEARCH)
 
 
 # --- channels, times, conditions --------------------------------------------------------------------------------------
@@ -72,10 +60,13 @@ def test_channel_sets_are_sound(channels: ChannelSet) -> None:
 
 def test_channel_sets_reach_and_shrink() -> None:
     """Extras, another order, odd names; down to phase alone."""
-    reached(channel_sets(), lambda c: len(c.channel_names) > len(c.source_channel))
-    reached(channel_sets(), lambda c: [n for n in c.channel_names if n in c.source_channel] != list(c.source_channel))
-    reached(channel_sets(), lambda c: any(" " in name for name in c.source_channel))
-    reached(channel_sets(), lambda c: any(not name.isascii() for name in c.source_channel))
+    reached(
+        channel_sets(),
+        lambda c: len(c.channel_names) > len(c.source_channel),
+        lambda c: [n for n in c.channel_names if n in c.source_channel] != list(c.source_channel),
+        lambda c: any(" " in name for name in c.source_channel),
+        lambda c: any(not name.isascii() for name in c.source_channel),
+    )
     assert smallest(channel_sets()) == ChannelSet(channel_names=("Phase3D",), source_channel=("Phase3D",))
 
 
@@ -88,9 +79,12 @@ def test_time_axes_are_sound(axis: TimeAxisDescription) -> None:
 
 def test_time_axes_reach_and_shrink() -> None:
     """Odd intervals, negative and late starts; down to one frame at 0 h."""
-    reached(time_axes(), lambda axis: 60 % axis.interval_minutes)
-    reached(time_axes(), lambda axis: axis.start_hpi < 0)
-    reached(time_axes(), lambda axis: axis.start_hpi > 12)
+    reached(
+        time_axes(),
+        lambda axis: 60 % axis.interval_minutes,
+        lambda axis: axis.start_hpi < 0,
+        lambda axis: axis.start_hpi > 12,
+    )
     assert smallest(time_axes()) == TimeAxisDescription(interval_minutes=30.0, start_hpi=0.0, frames=1)
 
 
@@ -104,9 +98,12 @@ def test_conditions_are_sound(plate: ConditionWells) -> None:
 
 def test_conditions_reach_and_shrink() -> None:
     """Several, unbalanced, spare wells, YAML's trap; down to one."""
-    reached(conditions(), lambda plate: len({len(wells) for _, wells in plate.condition_wells}) > 1)
-    reached(conditions(), lambda plate: plate.unlabelled)
-    reached(conditions(), lambda plate: "no" in dict(plate.condition_wells))
+    reached(
+        conditions(),
+        lambda plate: len({len(wells) for _, wells in plate.condition_wells}) > 1,
+        lambda plate: plate.unlabelled,
+        lambda plate: "no" in dict(plate.condition_wells),
+    )
     assert smallest(conditions()) == ConditionWells(condition_wells=(("uninfected", ("A/1",)),))
 
 
@@ -138,21 +135,47 @@ def _generation(track: TrackDescription, tracks: tuple[TrackDescription, ...]) -
     return depth
 
 
+def _last(track_id: int, tracks: tuple[TrackDescription, ...]) -> int:
+    return next(track for track in tracks if track.track_id == track_id).frames[-1]
+
+
 def test_lineages_reach_and_shrink() -> None:
     """Each case of the docstring; down to one cell in one frame."""
     movie = lineages(frames=8)
-    reached(movie, lambda tracks: max(_generation(t, tracks) for t in tracks) >= 2)
-    reached(movie, lambda tracks: len([t for t in tracks if t.parent == tracks[0].track_id]) >= 2)
-    reached(movie, lambda tracks: any(t.frames[-1] - t.frames[0] >= len(t.frames) for t in tracks))
-    reached(movie, lambda tracks: tracks[0].frames[0] > 0)
-    reached(movie, lambda tracks: any(t.track_id == 0 for t in tracks))
-    reached(movie, lambda tracks: any(t.position(t.frames[-1])[0] < 0 for t in tracks))
-    for way in ("empty", "-1", "0", "own id", "unknown id"):
-        reached(movie, lambda tracks, way=way: any(t.no_parent == way for t in tracks))
+    reached(
+        movie,
+        lambda tracks: max(_generation(t, tracks) for t in tracks) >= 2,
+        lambda tracks: len([t for t in tracks if t.parent == tracks[0].track_id]) >= 2,
+        lambda tracks: any(t.frames[-1] - t.frames[0] >= len(t.frames) for t in tracks),
+        lambda tracks: tracks[0].frames[0] > 0,
+        lambda tracks: len(tracks[0].frames) > 1 and tracks[0].frames[-1] < 7,
+        lambda tracks: any(len(t.frames) == 1 for t in tracks),
+        lambda tracks: any(t.parent is not None and t.frames[0] > _last(t.parent, tracks) + 1 for t in tracks),
+        lambda tracks: any(t.track_id == 0 for t in tracks),
+        lambda tracks: any(t.position(t.frames[-1])[0] < 0 for t in tracks),
+        *(
+            lambda tracks, way=way: any(t.no_parent == way for t in tracks)
+            for way in ("empty", "-1", "0", "own id", "unknown id")
+        ),
+    )
     assert smallest(movie) == (TrackDescription(track_id=1, frames=(0,)),)
 
 
 # --- experiments and registries ---------------------------------------------------------------------------------------
+
+
+SMALLEST = ExperimentDescription(
+    name="exp_a",
+    channel_names=("Phase3D",),
+    source_channel=("Phase3D",),
+    condition_wells=(("uninfected", ("A/1",)),),
+    wells=(
+        WellDescription(
+            name="A/1", fovs=(FovDescription(name="0", tracks=(TrackDescription(track_id=1, frames=(0,)),)),)
+        ),
+    ),
+)
+"""One cell in one frame of 8 x 8 pixels."""
 
 
 def _fovs(description: RegistryDescription) -> list[FovDescription]:
@@ -189,24 +212,20 @@ def test_experiments_are_sound(experiment: ExperimentDescription) -> None:
 
 def test_experiments_reach_and_shrink() -> None:
     """Every field of the configuration varies; down to one cell in one frame of 8 x 8 pixels."""
-    tiny = experiments(max_frames=3, max_fovs=2)
-    for field in ("organelle", "date", "moi", "founder_parent", "start_hpi"):
-        reached(tiny, lambda e, field=field: getattr(e, field))
-    reached(tiny, lambda e: e.interval_minutes != 30)
-    reached(tiny, lambda e: e.impossible_parents == "founder")
-    reached(tiny, lambda e: "parent_track_id" not in e.optional_columns)
-    reached(tiny, lambda e: len({(fov.y, fov.x) for _, fov in e.fovs()}) > 1)
-    reached(tiny, lambda e: any(not fov.has_csv for _, fov in e.fovs()))
-    least = smallest(tiny)
-    (fov,) = (fov for _, fov in least.fovs())
-    assert fov == FovDescription(name="0", tracks=(TrackDescription(track_id=1, frames=(0,)),))
-    assert least == ExperimentDescription(
-        name="exp_a",
-        channel_names=("Phase3D",),
-        source_channel=("Phase3D",),
-        condition_wells=(("uninfected", ("A/1",)),),
-        wells=least.wells,
+    tiny = experiments(max_frames=2, max_tracks=2, plates=conditions(max_conditions=1, max_wells=1))
+    reached(
+        tiny,
+        *(
+            lambda e, field=field: getattr(e, field)
+            for field in ("organelle", "date", "moi", "founder_parent", "start_hpi")
+        ),
+        lambda e: e.interval_minutes != 30,
+        lambda e: e.impossible_parents == "founder",
+        lambda e: "parent_track_id" not in e.optional_columns,
+        lambda e: len({(fov.y, fov.x) for _, fov in e.fovs()}) > 1,
+        lambda e: any(not fov.has_csv for _, fov in e.fovs()),
     )
+    assert smallest(tiny) == SMALLEST
 
 
 @ON_DISK
@@ -217,15 +236,30 @@ def test_registries_are_sound(description: RegistryDescription) -> None:
     _accepted(description)
 
 
+def _hours(experiment: ExperimentDescription) -> list[float]:
+    """Return the HPI of all frames."""
+    frames = range(max(fov.frames for _, fov in experiment.fovs()))
+    return [experiment.start_hpi + t * experiment.interval_minutes / 60 for t in frames]
+
+
 def test_registries_reach_and_shrink() -> None:
     """Different channels at one position, colliding FOV names, a shared store; down to one experiment."""
-    tiny = registries(max_frames=2, max_fovs=1)
-    two = [lambda d: len({e.source_channel[-1] for e in d.experiments}) > 1, lambda d: d.experiments[0].store]
-    for wanted in two:
-        reached(tiny, wanted)
+    plates = conditions(max_conditions=1, max_wells=1)
+    tiny = registries(max_frames=2, max_fovs=1, max_tracks=2, plates=plates)
+    reached(
+        tiny,
+        lambda d: len({e.source_channel[-1] for e in d.experiments}) > 1,
+        lambda d: len({e.channel_names.index("Phase3D") for e in d.experiments}) > 1,
+        lambda d: d.experiments[0].store,
+        lambda d: len(d.experiments) == 2 and max(_hours(d.experiments[0])) < min(_hours(d.experiments[1])),
+        lambda d: any(e.condition_of(well.name) is None for e in d.experiments for well in e.wells),
+    )
+    reached(
+        registries(min_experiments=3, max_experiments=3, max_frames=1, max_fovs=1), lambda d: len(d.experiments) == 3
+    )
+    reached(registries(min_sources=3, max_frames=1, max_fovs=1), lambda d: len(d.experiments[0].source_channel) == 3)
     reached(tiny, lambda d: len(_fovs(d)) > len({name for e in d.experiments for name, _ in e.fovs()}))
-    assert len(smallest(tiny).experiments) == 1
-    assert smallest(tiny).experiments[0] == smallest(experiments(max_frames=2))
+    assert smallest(tiny) == RegistryDescription(experiments=(SMALLEST,))
 
 
 @ON_DISK
@@ -238,19 +272,24 @@ def test_stores_are_sound(description: RegistryDescription) -> None:
 
 
 def test_stores_reach_and_shrink() -> None:
-    """Versions, dtypes, shards, compression, statistics; down to the simplest format."""
-    tiny = stores(registry=registries(max_experiments=1, max_frames=2, max_fovs=1))
-    for wanted in (
+    """Versions, dtypes, chunks, shards, compression, statistics, stacks, sizes; down to the simplest format."""
+    plates = conditions(max_conditions=1, max_wells=1)
+    tiny = stores(registry=registries(max_experiments=1, max_frames=2, max_tracks=2, plates=plates))
+    reached(
+        tiny.map(lambda d: d.experiments[0]),
         lambda e: e.ome_version == "0.5",
         lambda e: e.dtype == "uint8",
         lambda e: e.dtype == "float16",
         lambda e: e.shards,
         lambda e: e.compressed and e.ome_version == "0.4",
         lambda e: e.normalization,
+        lambda e: not e.normalization,
         lambda e: e.chunks and e.chunks[-1] == 5,
-    ):
-        reached(tiny, lambda d, wanted=wanted: wanted(d.experiments[0]))
-    assert smallest(tiny) == smallest(registries(max_experiments=1, max_frames=2, max_fovs=1))
+        lambda e: e.chunks and e.ome_version == "0.5" and not e.shards,
+        lambda e: any(fov.z > 1 for _, fov in e.fovs()),
+        lambda e: len({(fov.z, fov.y, fov.x) for _, fov in e.fovs()}) > 1,
+    )
+    assert smallest(tiny) == RegistryDescription(experiments=(SMALLEST,))
 
 
 # --- the sampler's input ----------------------------------------------------------------------------------------------
@@ -269,7 +308,8 @@ def test_anchor_tables_are_sound(table: TableDescription) -> None:
 def test_anchor_tables_reach_and_shrink() -> None:
     """Each case of the docstring; down to a single anchor."""
     tables = anchor_tables()
-    for wanted in (
+    reached(
+        tables,
         lambda t: t.size > 60,
         lambda t: len({s.experiment for s in t.strata}) >= 3,
         lambda t: any(len(set(s.hpi)) < len(s.hpi) for s in t.strata),
@@ -280,8 +320,7 @@ def test_anchor_tables_reach_and_shrink() -> None:
         lambda t: t.labels == "arrow",
         lambda t: t.index == "constant",
         lambda t: t.order == "reversed" and t.extra_columns,
-    ):
-        reached(tables, wanted)
+    )
     only = StratumDescription(experiment="a", condition="c", hpi=(0.0,))
     assert smallest(tables) == TableDescription(strata=(only,))
 
@@ -298,10 +337,16 @@ def test_sampler_options_are_sound(options: SamplerOptions) -> None:
     make_flexible(SamplerCase(table=PLAIN_TABLE, options=options).frame(), options)
 
 
+def _strata(case: SamplerCase) -> int:
+    """Return the number of pairs of experiment and condition."""
+    return len({(s.experiment, s.condition) for s in case.table.strata})
+
+
 def test_sampler_options_reach_and_shrink() -> None:
     """Every axis and every boundary; down to a batch of one."""
     options = sampler_options()
-    for wanted in (
+    reached(
+        options,
         lambda o: o.experiment_aware and o.condition_balanced and o.temporal_enrichment and o.exclusive_by and o.leaky,
         lambda o: not o.experiment_aware,
         lambda o: not o.condition_balanced,
@@ -315,37 +360,55 @@ def test_sampler_options_reach_and_shrink() -> None:
         lambda o: len(o.group_by) == 2,
         lambda o: len(o.stratify_by) == 2,
         lambda o: o.num_replicas == 4 and o.rank == 3,
-    ):
-        reached(options, wanted)
+    )
     assert smallest(options) == SamplerOptions(batch_size=1)
+
+
+def test_sampler_cases_reach_and_shrink() -> None:
+    """Boundaries that only table and options have together; down to a batch of the only anchor."""
+    reached(
+        sampler_cases(),
+        lambda c: c.options.condition_balanced and _strata(c) > c.options.batch_size > 1,
+        lambda c: c.options.batch_size == c.table.size > 1,
+        lambda c: c.options.batch_size > c.table.size and not c.options.drop_last,
+        lambda c: c.options.experiment_aware and c.options.leaky and len(c.table.labels_of(("experiment",))) == 1,
+        lambda c: c.options.temporal_enrichment and len({hpi for s in c.table.strata for hpi in s.hpi}) > 5,
+    )
     least = smallest(sampler_cases())
     assert least == SamplerCase(table=smallest(anchor_tables()), options=SamplerOptions(batch_size=1))
 
 
 # --- all of them ------------------------------------------------------------------------------------------------------
 
-STRATEGIES = {
-    "anchor_tables": anchor_tables,
-    "channel_sets": channel_sets,
-    "conditions": conditions,
-    "experiments": experiments,
-    "lineages": lineages,
-    "registries": registries,
-    "sampler_cases": sampler_cases,
-    "sampler_options": sampler_options,
-    "stores": stores,
-    "time_axes": time_axes,
-}
+STRATEGIES = sorted(
+    name
+    for name in dynaclr_strategies.__all__
+    if (getattr(dynaclr_strategies, name).__doc__ or "").startswith("Strategy for ")
+)
+TESTS = "\n".join(path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("test_*.py")))
+
+
+def test_the_strategies_of_the_page_are_public() -> None:
+    """Those that users were promised are there."""
+    promised = "channel_sets conditions time_axes lineages experiments registries anchor_tables sampler_options stores"
+    assert {*promised.split(), "faults"} <= set(STRATEGIES)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_docstrings_say_what_is_generated_promised_and_shrunk_towards(name: str) -> None:
-    """Each public strategy makes its three statements, and has its tests here."""
-    text = " ".join((STRATEGIES[name].__doc__ or "").split())
+    """Each public strategy makes its three statements, and has the tests that hold it to them."""
+    text = " ".join((getattr(dynaclr_strategies, name).__doc__ or "").split())
     for word in ("generates", "promises", "shrinks towards"):
         assert word in text.lower()
-    assert {f"test_{name}_are_sound"} <= set(globals())
-    assert f"test_{name}_reach_and_shrink" in globals() or name == "sampler_cases"
+    assert f"def test_{name}_are_sound(" in TESTS
+    assert f"def test_{name}_reach_and_shrink(" in TESTS
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_arguments_with_a_default_are_keywords(name: str) -> None:
+    """No public strategy takes a value by its place."""
+    parameters = inspect.signature(getattr(dynaclr_strategies, name)).parameters.values()
+    assert all(p.kind is p.KEYWORD_ONLY for p in parameters if p.default is not p.empty)
 
 
 def test_public_names_are_there() -> None:
@@ -384,7 +447,10 @@ assert not hasattr(dynaclr_strategies, "anchor_tables")
         lambda: conditions(max_wells=0),
         lambda: experiments(min_size=9, max_size=8),
         lambda: lineages(frames=0),
+        lambda: experiments(max_tracks=0),
         lambda: registries(max_experiments=0),
+        lambda: registries(min_experiments=3, max_experiments=2),
+        lambda: registries(min_sources=0),
         lambda: time_axes(min_frames=3, max_frames=2),
     ],
 )

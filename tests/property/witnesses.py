@@ -17,6 +17,8 @@ from dynaclr_strategies.oracles.reference_sampler import ReferenceSampler
 from dynaclr_strategies.oracles.sampler import CascadeOracle
 from dynaclr_strategies.sampler_descriptions import (
     Label,
+    LifeCase,
+    LifeStep,
     SamplerCase,
     SamplerOptions,
     StratumDescription,
@@ -51,13 +53,18 @@ class Witness:
 
     law: str
     sampler: type[ReferenceSampler]
-    case: SamplerCase
+    case: SamplerCase | LifeCase
+
+    @property
+    def name(self) -> str:
+        """What the docs call it; the docstring of the sampler says what is wrong with it."""
+        return self.sampler.__name__
 
 
 WITNESSES: list[Witness] = []
 
 
-def witness(law: str, shown_by: SamplerCase = PLAIN) -> Any:
+def witness(law: str, shown_by: SamplerCase | LifeCase = PLAIN) -> Any:
     """List a broken sampler as the witness of a law."""
 
     def enlist(sampler: type[ReferenceSampler]) -> type[ReferenceSampler]:
@@ -92,6 +99,15 @@ class ShortLastBatch(ReferenceSampler):
 
     def batch(self, i: int, epoch: int | None = None) -> list[int]:
         return super().batch(i, epoch)[: len(self.oracle.rows) - i * self.options.batch_size]
+
+
+@witness("batch-size-exact")
+class OneTooMany(ReferenceSampler):
+    """Adds an anchor for good measure."""
+
+    def batch(self, i: int, epoch: int | None = None) -> list[int]:
+        batch = super().batch(i, epoch)
+        return [*batch, next(anchor for anchor in range(len(self.oracle.rows)) if anchor not in batch)]
 
 
 @witness("len-matches-iteration", case(num_replicas=3, rank=2))
@@ -473,6 +489,35 @@ class SeededByRanks(ReferenceSampler):
 
     def rng(self, epoch: int, *purpose: Any) -> random.Random:
         return super().rng(epoch, self.replicas, *purpose)
+
+
+# --- a whole life -----------------------------------------------------------------------------------------------------
+
+
+def _life(*steps: LifeStep, ranks: int = 2) -> LifeCase:
+    return LifeCase(table=PLAIN.table, options=PLAIN.options, ranks=ranks, steps=steps)
+
+
+TRAIN = LifeStep(action="train", first=1)
+RESUMED = _life(TRAIN, LifeStep(action="save"), LifeStep(action="resume"), LifeStep(action="set_epoch"), TRAIN)
+
+
+@witness("life", RESUMED)
+class SameEpochStartsAnew(ReferenceSampler):
+    """Takes the trainer's word for the epoch that it already is in as the wish to start it anew."""
+
+    def set_epoch(self, epoch: int) -> None:
+        super().set_epoch(epoch)
+        self.resume_at = 0
+
+
+@witness("life", _life(TRAIN, LifeStep(action="look", first=2, second=3), TRAIN))
+class LookingMoves(ReferenceSampler):
+    """Goes to the epoch of a batch that somebody looks at."""
+
+    def batch(self, i: int, epoch: int | None = None) -> list[int]:
+        self.set_epoch(self.epoch if epoch is None else epoch)
+        return super().batch(i, epoch)
 
 
 # --- metamorphic ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,17 @@
 """The promises, each as one function that takes plain data and raises `InvariantViolation`."""
 
-from dynaclr_strategies.invariants import augment, dataset, fault, loss, sampler, sampler_life
+from dynaclr_strategies.invariants import (
+    augment,
+    datamodule,
+    dataset,
+    fault,
+    index,
+    loss,
+    registry,
+    sampler,
+    sampler_life,
+    training,
+)
 from dynaclr_strategies.invariants.base import INVARIANTS, Invariant, InvariantViolation
 
 __all__ = [
@@ -8,9 +19,13 @@ __all__ = [
     "Invariant",
     "InvariantViolation",
     "augment",
+    "datamodule",
     "dataset",
     "fault",
+    "index",
     "loss",
+    "registry",
     "sampler",
     "sampler_life",
+    "training",
 ]

@@ -44,7 +44,7 @@ def _all_positives(run: Run) -> Iterator[tuple[str, Observation, Observation, in
 
 @invariant("positive-on-line-of-descent", subject="dataset", when="fit", applies=is_fit)
 def check_positive_on_line_of_descent(make: MakeDataset, case: DatasetCase, root: Path) -> None:
-    """A positive is the anchor's own cell or a descendant of it, never a sister, a cousin or another cell's relative."""
+    """A positive is the anchor's own cell or a descendant of it, never a sister, a cousin or a stranger."""
     run = started(make, case, root)
     for where, anchor, positive, _ in _all_positives(run):
         if run.oracle.is_on_line(anchor, positive):

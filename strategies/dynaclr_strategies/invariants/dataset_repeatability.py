@@ -42,7 +42,7 @@ MOST_EPOCHS = 64
 
 @invariant("batches-repeatable", subject="dataset")
 def check_batches_repeatable(make: MakeDataset, case: DatasetCase, root: Path) -> None:
-    """The same indices in the same epoch are the same batch, read again or by another dataset with the same arguments."""
+    """The same indices in the same epoch are the same batch, read again or by another dataset made alike."""
     run = started(make, case, root)
     again = run.made()
     if case.fit and run.anchors:
@@ -119,7 +119,7 @@ def check_cache_changes_nothing(make: MakeDataset, case: DatasetCase, root: Path
 
 @invariant("positive-by-address", subject="dataset", when="fit", applies=is_fit)
 def check_positive_by_address(make: MakeDataset, case: DatasetCase, root: Path) -> None:
-    """An anchor's positive depends on how often it came before in the batch, not on the other anchors or their order."""
+    """An anchor's positive depends on how often it came before in the batch, not on other anchors or their order."""
     run = started(make, case, root)
     if not run.anchors:
         return
@@ -200,7 +200,7 @@ def check_positives_by_epoch(make: MakeDataset, case: DatasetCase, root: Path) -
     run = started(make, case, root)
     _check_not_the_same(
         run,
-        lambda indices, epoch: run.positives(indices, epoch),
+        run.positives,
         lambda indices, epoch: run.positives(indices, epoch + MOST_EPOCHS),
         f"epochs {case.epoch} and on, and {MOST_EPOCHS} epochs later",
         "positives-by-epoch",

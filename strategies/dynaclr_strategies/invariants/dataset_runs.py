@@ -134,7 +134,7 @@ def of_all(run: Run, size: int) -> list[list[int]]:
     return [order[first : first + size] for first in range(0, len(order), size)]
 
 
-# --- two readings of one batch ------------------------------------------------------------------------------------------
+# --- two readings of one batch ----------------------------------------------------------------------------------------
 
 
 def check_same(run: Run, indices: list[int], seen: Batch, expected: Batch, where: str, law: str) -> None:

@@ -7,9 +7,9 @@ calls ``make(experiments_yaml, case)``, which returns the index. What the laws a
 
 from dynaclr_strategies.invariants.index_descent import (
     check_anchors_point_at_rows,
+    check_codes_follow_founders,
     check_founder_names_lineage,
     check_line_of_descent,
-    check_lineage_codes,
     check_valid_anchors,
 )
 from dynaclr_strategies.invariants.index_metamorphic import (
@@ -32,6 +32,7 @@ from dynaclr_strategies.invariants.index_rows import (
 __all__ = [
     "check_anchors_point_at_rows",
     "check_centroids_kept",
+    "check_codes_follow_founders",
     "check_csv_columns_kept",
     "check_experiments_do_not_mix",
     "check_founder_names_lineage",
@@ -39,7 +40,6 @@ __all__ = [
     "check_groups_partition_anchors",
     "check_hours_post_infection",
     "check_line_of_descent",
-    "check_lineage_codes",
     "check_one_row_per_observation",
     "check_one_store_two_names",
     "check_patch_inside_image",

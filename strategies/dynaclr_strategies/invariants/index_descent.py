@@ -20,9 +20,9 @@ from dynaclr_strategies.oracles.index import Cell, IndexOracle
 
 __all__ = [
     "check_anchors_point_at_rows",
+    "check_codes_follow_founders",
     "check_founder_names_lineage",
     "check_line_of_descent",
-    "check_lineage_codes",
     "check_valid_anchors",
 ]
 
@@ -48,10 +48,10 @@ def check_founder_names_lineage(make: MakeIndex, case: IndexCase, root: Path) ->
             raise InvariantViolation(f"row {row} ({cell})", seen, repr(expected), law, evidence=picture)
 
 
-@invariant("lineage-codes", subject="index")
-def check_lineage_codes(make: MakeIndex, case: IndexCase, root: Path) -> None:
+@invariant("codes-follow-founders", subject="index")
+def check_codes_follow_founders(make: MakeIndex, case: IndexCase, root: Path) -> None:
     """Two rows have the same lineage code exactly if they have the same founder."""
-    law = "lineage-codes"
+    law = "codes-follow-founders"
     run = started(make, case, root)
     codes = [int(code) for code in run.index.lineage_codes]
     if len(codes) != len(run.cells):

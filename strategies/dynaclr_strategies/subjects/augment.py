@@ -23,6 +23,7 @@ PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
             "scale_range": [0, 0.2, 0.2],
         },
     ),
+    "rotate": ("RandAffined", {"rotate_range": 3.14, "mode": "nearest"}),
     "contrast": ("RandAdjustContrastd", {"gamma": (0.5, 0.9)}),
     "scale": ("RandScaleIntensityd", {"factors": 0.5}),
     "smooth": ("RandGaussianSmoothd", {}),

@@ -9,7 +9,7 @@ from dynaclr_strategies.cases import DataModuleCase
 from dynaclr_strategies.subjects.base import Subject, on_disk, subject
 from dynaclr_strategies.writers import write_registry
 
-__all__ = ["make_datamodule"]
+__all__ = ["make_datamodule", "materialise_datamodule"]
 
 
 def make_datamodule(experiments_yaml: Path, case: DataModuleCase) -> Any:
@@ -35,8 +35,9 @@ def make_datamodule(experiments_yaml: Path, case: DataModuleCase) -> Any:
     )
 
 
-def _materialise(case: DataModuleCase, folder: Path) -> None:
+def materialise_datamodule(case: DataModuleCase, folder: Path) -> None:
+    """Write stores, tracks and ``experiments.yml``."""
     write_registry(case.index.registry, folder)
 
 
-subject(Subject("datamodule", DataModuleCase, make_datamodule, on_disk, _materialise))
+subject(Subject("datamodule", DataModuleCase, make_datamodule, on_disk, materialise_datamodule))

@@ -81,7 +81,8 @@ def draw_lineages(
         _draw_tau(axes, experiment, evidence.anchor, tau_range_hours)
     _draw_marks(axes, lanes, evidence)
     _draw_frames(axes, fov, [t for _, t in marked] + [t for track in tracks for t in track.frames], experiment)
-    figure.legend(loc="outside lower left", ncols=4, frameon=False, fontsize=9.5)
+    if marked:
+        figure.legend(loc="outside lower left", ncols=4, frameon=False, fontsize=9.5)
     return figure
 
 
@@ -89,14 +90,18 @@ def in_preorder(tracks: Iterable[TrackDescription]) -> list[TrackDescription]:
     """Return tracks so that each is followed by its descendants; those on a circle of parents come last."""
     listed = list(tracks)
     known = {track.track_id for track in listed}
-    waiting = [track for track in reversed(listed) if track.parent not in known or track.parent == track.track_id]
-    ordered: list[TrackDescription] = []
+    children: dict[int | None, list[int]] = {}
+    for place, track in enumerate(listed):
+        founder = track.parent not in known or track.parent == track.track_id
+        children.setdefault(None if founder else track.parent, []).append(place)
+    ordered: dict[int, None] = {}
+    waiting = children.get(None, [])[::-1]
     while waiting:
-        track = waiting.pop()
-        ordered.append(track)
-        children = [one for one in listed if one.parent == track.track_id and one is not track]
-        waiting += [child for child in reversed(children) if child not in ordered and child not in waiting]
-    return ordered + [track for track in listed if track not in ordered]
+        place = waiting.pop()
+        if place not in ordered:
+            ordered[place] = None
+            waiting += children.get(listed[place].track_id, [])[::-1]
+    return [listed[place] for place in dict.fromkeys([*ordered, *range(len(listed))])]
 
 
 def _shown(tracks: list[TrackDescription], marked: set[int]) -> list[TrackDescription]:
@@ -174,7 +179,7 @@ def _draw_frames(axes: Axes, fov: FovDescription, frames: list[int], experiment:
 
     low, high = min([0, *frames]), max([fov.frames - 1, 0, *frames])
     axes.set_xlim(low - 0.6, high + 0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=min(20, max(1, high - low))))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=min(20, high - low + 2), steps=[1, 2, 5, 10]))
     axes.set_xlabel("frame")
     for end in (-0.5, fov.frames - 0.5) if fov.frames else ():
         axes.axvline(end, color=FAINT, linewidth=1, zorder=0)

@@ -108,7 +108,7 @@ def _draw_plane(axes: Axes, plane: Stack, scale: tuple[float, float]) -> None:
     if max(width_of(number, 8) for number in numbers) > 0.9 * PANEL / max(plane.shape):
         return
     for (y, x), number in zip(np.ndindex(plane.shape), numbers, strict=True):
-        dark = not plane[y, x] > scale[0] + span / 2
+        dark = plane[y, x] <= scale[0] + span / 2
         axes.text(x, y, number, ha="center", va="center", fontsize=8, color="white" if dark else "black")
 
 

@@ -65,7 +65,9 @@ def _draw_cells(axes: Any, cosines: npt.NDArray[np.float64], names: list[str]) -
             axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=INK, linewidth=1.4))
         if known and len(names) <= LARGEST_IN_NUMBERS:
             colour = "black" if cosines[i, j] > 0 else "white"
-            axes.text(j, i, f"{cosines[i, j]:.2f}", ha="center", va="center", fontsize=8.5, color=colour)
+            axes.text(
+                j, i, f"{round(cosines[i, j], 2) + 0.0:.2f}", ha="center", va="center", fontsize=8.5, color=colour
+            )
 
 
 def _cosines(embeddings: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,0 +1,148 @@
+"""How each law of the sampler is tried: which claims it needs, and what is drawn for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from hypothesis import strategies as st
+
+from dynaclr_strategies.conformance.contract import METHODS, Claims
+from dynaclr_strategies.invariants import INVARIANTS
+from dynaclr_strategies.options import sampler_cases
+from dynaclr_strategies.sampler_descriptions import SamplerCase
+from dynaclr_strategies.tables import anchor_tables
+
+__all__ = ["LAWS", "PLANS", "Plan", "drawn_cases", "why_not"]
+
+LAWS = tuple(
+    law.law
+    for law in sorted(INVARIANTS.values(), key=lambda law: (law.number is None, law.number))
+    if law.subject == "sampler"
+)
+"""The laws of the sampler, in the order of the page on the cascade."""
+
+_SMALL = anchor_tables(max_strata=5, max_times=4, max_cells=4)
+
+
+def _without_the_first(case: SamplerCase) -> SamplerCase:
+    """Give the first of several experiments weight 0 and all others weight 1."""
+    names = case.table.labels_of(case.options.group_by)
+    weights = tuple((name, float(place > 0 or len(names) == 1)) for place, name in enumerate(names))
+    return replace(case, options=replace(case.options, experiment_weights=weights, condition_ratio=None))
+
+
+def _leaking(case: SamplerCase) -> SamplerCase:
+    """Let something leak, as far as the batch is large enough for it."""
+    return replace(case, options=replace(case.options, leaky=case.options.leaky or 0.5))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one law is tried.
+
+    Attributes
+    ----------
+    on
+        Axes that have to be claimed, and are switched on.
+    off
+        Axes that are switched off.
+    needs
+        Claims beyond those that the law needs by `Invariant.needs`.
+    adjust
+        Makes a drawn case one that the law applies to.
+    costly
+        Whether the law looks at hundreds of batches, and is tried on fewer and smaller tables.
+    """
+
+    on: frozenset[str] = frozenset()
+    off: frozenset[str] = frozenset()
+    needs: tuple[str, ...] = ()
+    adjust: Callable[[SamplerCase], SamplerCase] | None = None
+    costly: bool = False
+
+
+def _plan(
+    *on: str,
+    off: tuple[str, ...] = (),
+    needs: tuple[str, ...] = (),
+    adjust: Callable[[SamplerCase], SamplerCase] | None = None,
+    costly: bool = False,
+) -> Plan:
+    return Plan(frozenset(on), frozenset(off), needs, adjust, costly)
+
+
+PLANS: dict[str, Plan] = {
+    "len-matches-iteration": _plan(needs=("length",)),
+    "single-experiment": _plan("experiment"),
+    "leak-exact": _plan("experiment", "leak"),
+    "zero-weight-excluded": _plan("experiment", "weights", adjust=_without_the_first),
+    "experiment-share": _plan("experiment"),
+    "condition-quota": _plan("condition"),
+    "condition-unbiased": _plan("condition", costly=True),
+    "focal-concentration": _plan("time"),
+    "axes-compose": _plan("experiment", "condition", "time"),
+    "fair-pass": _plan(off=("time", "exclusive")),
+    "plain-when-global": _plan("time", off=("exclusive",), costly=True),
+    "seeds-differ": _plan(needs=("seeds",)),
+    "resume": _plan(costly=True),
+    "ranks-equal-length": _plan(needs=("length",)),
+    "hpi-shift": _plan("time"),
+    "hpi-scale": _plan("time"),
+    "lineage-exclusive": _plan("exclusive"),
+    "leak-uniform": _plan("experiment", "leak", off=("exclusive",), adjust=_leaking, costly=True),
+    "focal-hpi-uniform": _plan("time", costly=True),
+    "focal-quota-unbiased": _plan("condition", "time", off=("exclusive",), costly=True),
+    "focal-uniform": _plan("time", off=("exclusive",), costly=True),
+}
+"""What a law needs beyond the claims that everybody makes; a law that is not here is about every case."""
+
+
+def why_not(law: str, claims: Claims) -> str | None:
+    """Return why a law is not claimed; None if it is."""
+    if law in claims.without:
+        return claims.without[law]
+    plan = PLANS.get(law, Plan())
+    axes = [f"axis {axis!r}" for axis in sorted(plan.on) if axis not in claims.axes]
+    by_method = {method: claim for claim, methods in METHODS.items() for method in methods}
+    needed = {by_method.get(method, method) for method in (*INVARIANTS[law].needs, *plan.needs)}
+    missing = [*axes, *sorted(claim for claim in needed if not getattr(claims, claim))]
+    return f"no {', no '.join(missing)}" if missing else None
+
+
+def drawn_cases(law: str, claims: Claims) -> st.SearchStrategy[SamplerCase]:
+    """Strategy for cases to try a law on.
+
+    Generates tables with options of the axes that are claimed. Promises that a sampler with these claims accepts the
+    case, and that the axes which the law is about are on. Shrinks towards a table of one anchor and a batch of one.
+
+    Parameters
+    ----------
+    law
+        One of `LAWS`.
+    claims
+        What the sampler claims, among it the law.
+    """
+    plan = PLANS.get(law, Plan())
+
+    def switch(axis: str) -> st.SearchStrategy[bool]:
+        if axis not in claims.axes or axis in plan.off:
+            return st.just(False)
+        return st.just(True) if axis in plan.on else st.sampled_from((axis != "time", axis == "time"))
+
+    exclusive: st.SearchStrategy[str | None] = st.none() | st.just("lineage_id")
+    if "exclusive" in plan.on | plan.off:
+        exclusive = st.just("lineage_id") if "exclusive" in plan.on else st.none()
+    columns = {} if "columns" in claims.axes else {name: st.just((axis,)) for name, axis in _COLUMNS.items()}
+    cases = sampler_cases(
+        tables=_SMALL if plan.costly else None,
+        experiment_aware=switch("experiment"),
+        condition_balanced=switch("condition"),
+        temporal_enrichment=switch("time"),
+        exclusive_by=exclusive,
+        **columns,
+    )
+    return (cases if plan.adjust is None else cases.map(plan.adjust)).map(claims.fit)
+
+
+_COLUMNS = {"group_by": "experiment", "stratify_by": "condition"}
