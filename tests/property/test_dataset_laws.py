@@ -14,12 +14,13 @@ from dataset_witnesses import WITNESSES, PaddedWithZeros, ReferenceDataset, Witn
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
-from dynaclr_strategies.cases import DatasetCase
+from dynaclr_strategies.cases import DatasetCase, IndexCase
 from dynaclr_strategies.dataset_cases import dataset_cases
 from dynaclr_strategies.descriptions import FovDescription, RegistryDescription
 from dynaclr_strategies.holding import hold
 from dynaclr_strategies.invariants import INVARIANTS, Invariant, InvariantViolation, dataset
 from dynaclr_strategies.oracles.dataset import DatasetOracle
+from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.subjects import run_law
 from dynaclr_strategies.subjects.tables import make_dataset
 from dynaclr_strategies.writers import write_registry
@@ -55,6 +56,14 @@ def test_order_of_reading(case: DatasetCase) -> None:
 def test_workers_change_nothing(case: DatasetCase) -> None:
     """Threads and copies read the same."""
     hold("workers-change-nothing", case)
+
+
+def test_workers_change_nothing_at_full_size() -> None:
+    """Nor where a batch is many chunks, and threads wait for each other's."""
+    registry = two_experiments(fovs=2)
+    index = IndexCase(registry=registry, yx_patch_size=(9, 12))
+    for cache_pool_bytes in (0, 10_000, 10**8):
+        run_law("workers-change-nothing", DatasetCase(index=index, cache_pool_bytes=cache_pool_bytes))
 
 
 @FEWER
@@ -244,6 +253,9 @@ def test_dataset_cases_reach_and_shrink() -> None:
     reached(lambda case: case.index.tau_range_hours == (0.0, 0.0))
     reached(lambda case: len(set(case.batch)) < len(case.batch))
     reached(lambda case: not case.fit)
+    reached(lambda case: case.tau_decay_rate > 700)
+    reached(lambda case: any(experiment.shards for experiment in case.index.registry.experiments))
+    reached(lambda case: any(experiment.normalization for experiment in case.index.registry.experiments))
     reached(lambda case: any(len(DatasetOracle(case).taus(e.name)) == 1 for e in case.index.registry.experiments))
     reached(lambda case: any(track.parent is not None for fov in fovs(case.index.registry) for track in fov.tracks))
     reached(lambda case: any(fov.y == case.index.yx_patch_size[0] for fov in fovs(case.index.registry)))

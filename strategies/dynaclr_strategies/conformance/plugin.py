@@ -54,6 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
     spec, listed = config.getoption("--sampler"), config.getoption("--xfails")
     if config.option.help:
         return
+    if config.option.tbstyle == "auto":
+        config.option.tbstyle = "short"  # the code of the laws says less than what they say
     if spec is None:
         raise pytest.UsageError("--sampler is missing: it needs MODULE:FUNCTION, such as --sampler mine:make_sampler")
     try:

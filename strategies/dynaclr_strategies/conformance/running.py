@@ -22,7 +22,7 @@ from dynaclr_strategies.sampler_descriptions import SamplerCase
 
 __all__ = ["EXAMPLES", "hold_law"]
 
-EXAMPLES = 50
+EXAMPLES = 100
 """How many cases a law is tried on, unless somebody says otherwise."""
 
 
@@ -76,12 +76,12 @@ def hold_law(
     found: dict[str, str] = {"sampler": contract.name, "law": law, "known": known or ""}
     request.node.user_properties.append((PROPERTY, found))
     if (reason := why_not(law, contract.claims)) is not None:
-        pytest.skip(f"{law} is not claimed: {reason}")
+        pytest.skip(f"{law}: not claimed: {reason}")
     test = _test_of(law, contract, _settings(law, examples, request.config))
     try:
         test()
     except Unsatisfiable:
-        pytest.skip(f"{law} was not tried: it needs {INVARIANTS[law].when}, and no case that was drawn is like that")
+        pytest.skip(f"{law}: not tried: it needs {INVARIANTS[law].when}, and no case that was drawn is like that")
     except Exception as problem:
         found["example"] = _example(problem, contract)
         if known is not None:
@@ -112,7 +112,6 @@ def _test_of(law: str, contract: Contract, chosen: settings) -> Callable[[], Non
         register_random(_TORCH)
 
     def check(case: SamplerCase) -> None:
-        __tracebackhide__ = True
         assume(check_law(law, case, contract.make, maker=contract.name))
 
     # The database and a derandomized run tell tests apart by their names.

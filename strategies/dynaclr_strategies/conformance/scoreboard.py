@@ -65,7 +65,7 @@ def _score(report: pytest.TestReport, found: dict[str, str]) -> Score:
         verdict, detail = "BROKEN", example
     elif report.skipped:
         reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
-        verdict, detail = "STALE" if known else "skipped", reason.removeprefix(f"Skipped: {found['law']} ")
+        verdict, detail = "STALE" if known else "skipped", reason.removeprefix(f"Skipped: {found['law']}: ")
     else:
         verdict, detail = ("STALE", f"holds, but is listed as known: {known}") if known else ("holds", "")
     return Score(found["sampler"], found["law"], verdict, detail)
@@ -80,8 +80,8 @@ def write_scoreboard(reporter: Any) -> None:
         reporter.section(f"conformance of {sampler}")
         for score in sorted(listed, key=lambda score: LAWS.index(score.law)):
             reporter.write(f"{score.law:<22} ")
-            reporter.write(f"{score.verdict:<8}", **_MARKUP[score.verdict])
-            reporter.line(f" {score.detail}".rstrip())
+            reporter.write(score.verdict, **_MARKUP[score.verdict])
+            reporter.line(f"{'':{9 - len(score.verdict)}}{score.detail}" if score.detail else "")
         _write_total(reporter, listed)
 
 

@@ -278,10 +278,22 @@ def check_loss_gradient_is_the_derivative(make: MakeLoss, case: LossCase) -> Non
             )
 
 
+def _at_the_ends(case: LossCase) -> Iterator[LossCase]:
+    """Yield the case, and the same with all embeddings as short and as long as the dtype allows."""
+    kind, rows = FLOATS[case.embeddings.dtype], case.embeddings.rows
+    digits = max([1, *(abs(entry).bit_length() for row in rows for entry in row.entries)])
+    yield case
+    for exponent in (kind.smallest, kind.bound - digits):
+        yield _with_rows(case, [replace(row, exponent=exponent) for row in rows])
+
+
 @invariant("loss-is-finite", subject="loss")
 def check_loss_is_finite(make: MakeLoss, case: LossCase) -> None:
-    """Loss and gradient are finite, whatever finite embeddings they are of."""
-    loss, gradient = _computed(make, case)
-    if not np.isfinite(loss) or (gradient is not None and not np.isfinite(gradient).all()):
-        seen = f"loss {loss!r} with gradient {None if gradient is None else gradient.tolist()!r}"
-        raise InvariantViolation(_where(case), seen, "finite", "loss-is-finite")
+    """Loss and gradient are finite, whatever finite embeddings they are of, at both ends of the dtype too."""
+    for variant in _at_the_ends(case):
+        loss, gradient = _computed(make, variant)
+        if not np.isfinite(loss) or (gradient is not None and not np.isfinite(gradient).all()):
+            seen = f"loss {loss!r} with gradient {None if gradient is None else gradient.tolist()!r}"
+            exponents = [row.exponent for row in variant.embeddings.rows]
+            where = f"{_where(case)} times 2 to the power of {exponents}"
+            raise InvariantViolation(where, seen, "finite", "loss-is-finite")

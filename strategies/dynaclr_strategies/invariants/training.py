@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from dynaclr_strategies.cases import DataModuleCase
 from dynaclr_strategies.invariants.base import InvariantViolation, invariant
-from dynaclr_strategies.invariants.evidence import PatchEvidence
 from dynaclr_strategies.writers import write_registry
 
 __all__ = [
@@ -80,36 +79,24 @@ def check_validation_repeats(make: Any, case: DataModuleCase, root: Path) -> Non
 def check_dropout_only_in_training(make: Any, case: DataModuleCase, root: Path) -> None:
     """Training drops exactly the listed channels as often as asked; validation and its sanity check drop none."""
     run = _run(make, case, root, max_epochs=1, num_sanity_val_steps=1)
-    listed, p = set(case.channel_dropout_channels), case.channel_dropout_prob
     for where, batches in (("training", run.trained), ("validation", run.validated)):
         for number, (epoch, batch) in enumerate(batches):
             for view in ("anchor", "positive"):
-                _check_dropped(f"{where} of epoch {epoch}, batch {number}, {view}", batch[view], where, listed, p, case)
+                _check_dropped(f"{where} of epoch {epoch}, batch {number}, {view}", batch[view], where, case)
 
 
-def _check_dropped(where: str, patches: Any, stage: str, listed: set[int], p: float, case: DataModuleCase) -> None:
-    zeroed = ~np.asarray(patches != 0).any(axis=(2, 3, 4))
-    for sample, channel in np.argwhere(zeroed if stage == "validation" or p == 0 else zeroed & _never(zeroed, listed)):
-        seen = np.asarray(patches[sample])
-        raise InvariantViolation(
-            f"{where} {sample}",
-            f"channel {channel} is zero",
-            "the pixels of its crop",
-            "dropout-only-in-training",
-            evidence=PatchEvidence(seen, seen + (seen == 0), case.index.registry.experiments[0].source_channel),
-        )
-    kept = [(s, c) for s, c in np.argwhere(~zeroed) if c in listed]
-    if stage == "training" and p == 1 and kept:
-        sample, channel = kept[0]
-        raise InvariantViolation(
-            f"{where} {sample}", f"channel {channel} has pixels", "none, as p=1", "dropout-only-in-training"
-        )
-
-
-def _never(zeroed: npt.NDArray[np.bool_], listed: set[int]) -> npt.NDArray[np.bool_]:
-    """Return True for the channels that are not listed."""
-    channels = np.arange(zeroed.shape[1])
-    return np.broadcast_to(~np.isin(channels, list(listed)), zeroed.shape)
+def _check_dropped(where: str, patches: Any, stage: str, case: DataModuleCase) -> None:
+    is_listed = np.isin(np.arange(patches.shape[1]), case.channel_dropout_channels)
+    p = case.channel_dropout_prob if stage == "training" else 0.0
+    zeroed: npt.NDArray[np.bool_] = (np.asarray(patches) == 0).all(axis=(2, 3, 4))
+    wrong = np.argwhere(zeroed & (~is_listed | (p == 0)))
+    if len(wrong):
+        seen, expected = f"channel {wrong[0, 1]} is zero", "the pixels of its crop"
+        raise InvariantViolation(f"{where} {wrong[0, 0]}", seen, expected, "dropout-only-in-training")
+    kept = np.argwhere(~zeroed & is_listed & (p == 1))
+    if len(kept):
+        seen, expected = f"channel {kept[0, 1]} has pixels", "none, as it is dropped with p=1"
+        raise InvariantViolation(f"{where} {kept[0, 0]}", seen, expected, "dropout-only-in-training")
 
 
 @invariant("gradients-everywhere", subject="training")

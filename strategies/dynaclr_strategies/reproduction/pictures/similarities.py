@@ -66,7 +66,13 @@ def _draw_cells(axes: Any, cosines: npt.NDArray[np.float64], names: list[str]) -
         if known and len(names) <= LARGEST_IN_NUMBERS:
             colour = "black" if cosines[i, j] > 0 else "white"
             axes.text(
-                j, i, f"{round(cosines[i, j], 2) + 0.0:.2f}", ha="center", va="center", fontsize=8.5, color=colour
+                j,
+                i,
+                f"{round(float(cosines[i, j]), 2) + 0.0:.2f}",
+                ha="center",
+                va="center",
+                fontsize=8.5,
+                color=colour,
             )
 
 
