@@ -342,17 +342,6 @@ class OneGenerator(ReferenceDataset):
 
 
 @witness("workers-change-nothing")
-class OneBuffer(ReferenceDataset):
-    """Reads every batch into the same memory."""
-
-    def stack(self, shown: Iterable[Observation]) -> torch.Tensor:
-        patches = np.stack([self.patch(one) for one in shown])
-        buffer = self.__dict__.setdefault("buffer", np.zeros((100, *patches.shape[1:]), np.float32))
-        buffer[: len(patches)] = patches
-        return torch.from_numpy(buffer[: len(patches)])
-
-
-@witness("workers-change-nothing")
 class SeededPerProcess(ReferenceDataset):
     """Gets a new seed in each process."""
 

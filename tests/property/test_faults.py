@@ -165,6 +165,7 @@ def _refusing(spoil: Callable[[DynaclrError, Given, FaultDescription], Any]) -> 
             raise
 
     make.__name__ = spoil.__name__
+    make.__doc__ = spoil.__doc__
     return make
 
 

@@ -1,4 +1,4 @@
-"""The index of whole registries on disk, against a walk over their descriptions one cell and frame at a time."""
+"""What the index says and logs, and what it refuses; its laws are in test_index_laws.py."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dynaclr.errors import DynaclrError, TracksError
 from dynaclr.experiment import ExperimentRegistry
@@ -23,12 +21,11 @@ from dynaclr.fovs import all_fovs, select_fovs
 from dynaclr.index import MultiExperimentIndex
 from dynaclr.splits import entries_for
 from dynaclr_strategies.descriptions import (
-    ExperimentDescription,
-    FovDescription,
     RegistryDescription,
     TrackDescription,
-    WellDescription,
 )
+from dynaclr_strategies.invariants.index_runs import cells_of
+from dynaclr_strategies.oracles.index import Cell
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.writers import write_registry
 
@@ -38,137 +35,7 @@ REAL_DATA = Path(__file__).parents[3] / "shared" / "data" / "experiments.yml"
 # Hundreds of small files per example: eight times faster in memory, where the machine has such a folder.
 SCRATCH = next((folder for folder in ("/dev/shm",) if os.access(folder, os.W_OK)), None)  # noqa: S108
 
-COLUMNS: tuple[Any, ...] = (
-    ("parent_track_id",),
-    ("z", "parent_track_id"),
-    ("id", "parent_id"),
-    ("id", "parent_track_id", "parent_id"),
-)
-
-# --- strategies and oracle ---------------------------------------------------------------------------------
-
-
-@st.composite
-def tracks(draw: st.DrawFn, frames: int) -> tuple[TrackDescription, ...]:
-    """Tracks of one FOV, some of them outside the image; shrinks to one founder in one frame at (0, 0)."""
-    described: list[TrackDescription] = []
-    for number in draw(st.lists(st.integers(1, 9), min_size=1, max_size=5, unique=True)):
-        seen = tuple(sorted(draw(st.sets(st.integers(0, frames - 1), min_size=1))))
-        mothers = [track.track_id for track in described if track.frames[0] < seen[0]]
-        parent = draw(st.sampled_from([None, *mothers]))
-        y, x = (draw(st.sampled_from([0.0, 3.5, 6.99, 9.4, -0.01, 7.0, 10.0])) for _ in "yx")
-        cell = TrackDescription(track_id=number, frames=seen, y=y, x=x, dy=draw(st.sampled_from([0.0, 1.5])))
-        no_parent = draw(st.sampled_from(["empty", "-1", "0", "own id"]))
-        described.append(replace(cell, parent=parent, no_parent=no_parent))
-    return tuple(described)
-
-
-@st.composite
-def registries(draw: st.DrawFn, *, may_be_empty: bool = False) -> RegistryDescription:
-    """One to three experiments whose wells, FOVs and track ids have the same names; FOVs differ in size and length.
-
-    Unless they may be empty, each has an observation inside an image.
-    """
-    experiments = []
-    for number in range(draw(st.integers(1, 3))):
-        wells = []
-        for name in ("A/1", "A/2", "B/1")[: draw(st.integers(1, 3))]:
-            fovs = []
-            for fov in range(draw(st.integers(1, 2))):
-                frames = draw(st.integers(1, 8))
-                size = draw(st.sampled_from([(7, 7), (10, 7), (8, 10)]))
-                cells = draw(tracks(frames))
-                has_csv = draw(st.integers(0, 4)) > 0
-                if not (may_be_empty or wells or fovs):
-                    has_csv, cells = True, (replace(cells[0], y=0.0, x=0.0), *cells[1:])
-                fovs.append(FovDescription(name=str(fov), frames=frames, y=size[0], x=size[1], tracks=cells))
-                fovs[-1] = replace(fovs[-1], has_csv=has_csv)
-            wells.append(WellDescription(name=name, fovs=tuple(fovs)))
-        first, *rest = (well.name for well in wells)
-        owned = (("mock", (first,)), ("infected", tuple(rest))) if rest else (("mock", (first,)),)
-        source = draw(st.sampled_from([("GFP",), ("GFP", "Mito"), ("Mito", "Phase", "GFP")]))
-        described = ExperimentDescription(
-            name=f"exp_{number}",
-            channel_names=("Phase", "GFP", "Mito"),
-            source_channel=experiments[0].source_channel if experiments else source,
-            condition_wells=owned,
-            wells=tuple(wells),
-            interval_minutes=draw(st.sampled_from([15.0, 25.0, 60.0])),
-            start_hpi=draw(st.sampled_from([0.0, -2.5, 24.0])),
-            optional_columns=draw(st.sampled_from(COLUMNS)),
-            chunks=(8, 3, 1, 10, 10),
-        )
-        experiments.append(described)
-    return RegistryDescription(experiments=tuple(experiments))
-
-
-class Cell(NamedTuple):
-    """One observation as the description has it."""
-
-    experiment: str
-    fov_name: str
-    track_id: int
-    t: int
-
-
-def observations(description: RegistryDescription, *, with_dropped: bool = False) -> dict[Cell, dict[str, Any]]:
-    """Return what each observation inside an image should say, cell by cell."""
-    cells = {}
-    for experiment in description.experiments:
-        for fov_name, fov in experiment.fovs():
-            for track in fov.tracks if fov.has_csv else ():
-                for t in track.frames:
-                    y, x = track.position(t)
-                    if not (0 <= y < fov.y and 0 <= x < fov.x) and not with_dropped:
-                        continue
-                    well = fov_name.rsplit("/", 1)[0]
-                    cells[Cell(experiment.name, fov_name, track.track_id, t)] = {
-                        "condition": experiment.condition_of(well),
-                        "well_name": well,
-                        "y": y,
-                        "x": x,
-                        "global_track_id": f"{experiment.name}_{fov_name}_{track.track_id}",
-                        "lineage_id": f"{experiment.name}_{fov_name}_{founder(fov, track.track_id)}",
-                        "hours_post_infection": experiment.start_hpi + t * experiment.interval_minutes / 60,
-                        "fluorescence_channel": "+".join(experiment.source_channel[1:]),
-                    }
-    return cells
-
-
-def founder(fov: FovDescription, track_id: int) -> int:
-    """Walk up to the first cell of a lineage."""
-    parents = {track.track_id: track.parent for track in fov.tracks}
-    while (parent := parents[track_id]) is not None:
-        track_id = parent
-    return track_id
-
-
-def is_descendant(fov: FovDescription, track_id: int, ancestor: int) -> bool:
-    """Tell whether a track is the ancestor or one of its descendants, walking up."""
-    parents = {track.track_id: track.parent for track in fov.tracks}
-    walk: int | None = track_id
-    while walk is not None and walk != ancestor:
-        walk = parents[walk]
-    return walk == ancestor
-
-
-def positives(description: RegistryDescription, cells: dict[Cell, Any], anchor: Cell, tau: int) -> set[Cell]:
-    """Return the observations on an anchor's line of descent, tau frames later."""
-    if tau == 0:
-        return {anchor}
-    fov = description.experiment(anchor.experiment).fov(anchor.fov_name)
-    return {
-        cell
-        for cell in cells
-        if cell[:2] == anchor[:2]
-        and cell.t == anchor.t + tau
-        and is_descendant(fov, cell.track_id, ancestor=anchor.track_id)
-    }
-
-
-def is_empty(description: RegistryDescription, cells: dict[Cell, Any]) -> bool:
-    """Tell whether some experiment has no observation."""
-    return {cell.experiment for cell in cells} != {experiment.name for experiment in description.experiments}
+# --- helpers --------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -181,155 +48,6 @@ def written(description: RegistryDescription) -> Iterator[ExperimentRegistry]:
 def index_of(registry: ExperimentRegistry, **options: Any) -> MultiExperimentIndex:
     """Index a registry of generated stores."""
     return MultiExperimentIndex(registry, **{"z_range": slice(0, 1), "yx_patch_size": PATCH, **options})
-
-
-def cells_of(table: pd.DataFrame) -> list[Cell]:
-    """Return the observations of a table, in its order."""
-    names = (table[name].tolist() for name in Cell._fields)
-    return [Cell(*row) for row in zip(*names, strict=True)]
-
-
-# --- laws --------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=60, deadline=None)
-@given(registries(may_be_empty=True))
-def test_every_observation_inside_an_image_has_one_row(description: RegistryDescription) -> None:
-    """Each cell and frame is one row that says what the description says; an empty experiment is an error."""
-    expected = observations(description)
-    with written(description) as registry:
-        if is_empty(description, expected):
-            with pytest.raises(TracksError, match="needs at least one observation inside an image"):
-                index_of(registry)
-            return
-        table = index_of(registry).tracks
-    cells = cells_of(table)
-    assert len(set(cells)) == len(cells)
-    assert set(cells) == set(expected)
-    for cell, row in zip(cells, table.to_dict("records"), strict=True):
-        want = expected[cell]
-        assert {name: row[name] for name in want} == want
-
-
-@settings(max_examples=60, deadline=None)
-@given(registries(), st.sampled_from([(0.5, 2.0), (0, 0), (1.0, 1.25)]))
-def test_anchors_and_positives_lie_on_the_line_of_descent(
-    description: RegistryDescription, hours: tuple[float, float]
-) -> None:
-    """An anchor is valid if some tau of its experiment has a positive, and its positives are those of the walk."""
-    expected = observations(description)
-    with written(description) as registry:
-        index = index_of(registry, tau_range_hours=hours)
-    cells = cells_of(index.tracks)
-    valid = []
-    for row, anchor in enumerate(cells):
-        low, high = index.tau_range_frames(anchor.experiment)
-        found = set()
-        for tau in range(low, high + 1):
-            start, stop = index.candidate_ranges(np.array([row]), np.array([tau]))
-            candidates = {cells[i] for i in index.descent_order[start[0] : stop[0]]}
-            assert candidates == positives(description, expected, anchor, tau)
-            found |= candidates
-        valid += [anchor] if found else []
-    assert cells_of(index.valid_anchors) == valid
-    assert cells_of(index.tracks.iloc[index.valid_anchors["row"]]) == valid
-    assert index.valid_anchors.index.equals(pd.RangeIndex(len(valid)))
-
-
-@settings(max_examples=60, deadline=None)
-@given(registries(), st.integers(1, 7), st.integers(1, 7))
-def test_patches_lie_inside_their_images(description: RegistryDescription, height: int, width: int) -> None:
-    """A patch of the asked size lies in the image, as near to the centroid as the border allows."""
-    with written(description) as registry:
-        index = index_of(registry, yx_patch_size=(height, width))
-    for row in index.tracks.to_dict("records"):
-        fov = description.experiment(row["experiment"]).fov(row["fov_name"])
-        for axis, patch, size in (("y", height, fov.y), ("x", width, fov.x)):
-            first = row[f"{axis}_clamp"] - patch // 2
-            assert 0 <= first <= size - patch
-            wanted = [int(row[axis] + 0.5) - patch // 2]
-            assert first == min(range(size - patch + 1), key=lambda start: abs(start - wanted[0]))
-
-
-@settings(max_examples=40, deadline=None)
-@given(registries())
-def test_groups_and_codes_follow_their_columns(description: RegistryDescription) -> None:
-    """Groups partition the anchors by label, and lineage codes partition the rows as lineage ids do."""
-    with written(description) as registry:
-        index = index_of(registry)
-    for column, groups in (("experiment", index.experiment_groups), ("condition", index.condition_groups)):
-        assert set(groups) == set(index.tracks[column])
-        for label, rows in groups.items():
-            assert rows.tolist() == np.flatnonzero(index.valid_anchors[column] == label).tolist()
-    codes, ids = index.lineage_codes.tolist(), index.tracks["lineage_id"].tolist()
-    assert index.lineage_codes.dtype == np.int64
-    assert len(set(codes)) == len(set(ids)) == len(set(zip(codes, ids, strict=True)))
-
-
-@settings(max_examples=40, deadline=None)
-@given(registries(), st.randoms(use_true_random=False))
-def test_row_order_of_the_files_does_not_matter(description: RegistryDescription, random: Any) -> None:
-    """Shuffling the rows of every CSV changes neither table nor positives."""
-    with written(description) as registry:
-        before = index_of(registry)
-        for path in sorted(registry.experiments[0].tracks_path.parent.rglob("*.csv")):
-            head, *lines = path.read_text(encoding="utf-8").splitlines()
-            random.shuffle(lines)
-            path.write_text("\n".join([head, *lines]), encoding="utf-8")
-        after = index_of(registry)
-    pd.testing.assert_frame_equal(before.tracks, after.tracks)
-    pd.testing.assert_frame_equal(before.valid_anchors, after.valid_anchors)
-    assert before.descent_order.tolist() == after.descent_order.tolist()
-
-
-@settings(max_examples=40, deadline=None)
-@given(registries(), st.data())
-def test_experiments_do_not_mix(description: RegistryDescription, data: st.DataObject) -> None:
-    """An experiment has the same rows alone as beside others with the same wells, FOVs and track ids."""
-    name = data.draw(st.sampled_from([experiment.name for experiment in description.experiments]), label="experiment")
-    with written(description) as registry:
-        together, alone = index_of(registry), index_of(registry.subset([name]))
-    for attribute in ("tracks", "valid_anchors"):
-        one, other = (getattr(index, attribute) for index in (together, alone))
-        one = one[one["experiment"] == name].drop(columns=["row"], errors="ignore").reset_index(drop=True)
-        other = other.drop(columns=["row"], errors="ignore")
-        shared = list(other.columns)
-        pd.testing.assert_frame_equal(one[shared].astype(object), other.astype(object), check_dtype=False)
-
-
-@settings(max_examples=60, deadline=None)
-@given(registries(may_be_empty=True), st.data())
-def test_selectors_keep_what_they_name(description: RegistryDescription, data: st.DataObject) -> None:
-    """Wells and FOVs, of all experiments or of one, are kept by `include_wells` and left out by `exclude_fovs`."""
-    names = [(experiment.name, fov_name) for experiment in description.experiments for fov_name, _ in experiment.fovs()]
-    known = sorted({place for name, fov in names for place in _places(name, fov)})
-    include = data.draw(st.none() | st.lists(st.sampled_from(known), min_size=1, max_size=4), label="include_wells")
-    exclude = data.draw(st.none() | st.lists(st.sampled_from(known), max_size=3), label="exclude_fovs")
-    kept = {
-        (name, fov)
-        for name, fov in names
-        if _is_included(name, fov, include) and not _places(name, fov) & set(exclude or ())
-    }
-    expected = {cell for cell in observations(description) if cell[:2] in kept}
-    with written(description) as registry:
-        if is_empty(description, dict.fromkeys(expected)):
-            with pytest.raises(DynaclrError, match=r"leave no FOV of experiment|needs at least one observation"):
-                index_of(registry, include_wells=include, exclude_fovs=exclude)
-        else:
-            index = index_of(registry, include_wells=include, exclude_fovs=exclude)
-            assert set(cells_of(index.tracks)) == expected
-
-
-def _is_included(experiment: str, fov_name: str, include: list[str] | None) -> bool:
-    """Restrict an experiment by the entries without an experiment and by its own, if there are any."""
-    general = [entry for entry in include or () if ":" not in entry]
-    own = [entry for entry in include or () if entry.startswith(f"{experiment}:")]
-    return not (general or own) or not _places(experiment, fov_name).isdisjoint(general + own)
-
-
-def _places(experiment: str, fov_name: str) -> set[str]:
-    well = fov_name.rsplit("/", 1)[0]
-    return {well, fov_name, f"{experiment}:{well}", f"{experiment}:{fov_name}"}
 
 
 # --- examples ----------------------------------------------------------------------------------------------
@@ -442,6 +160,39 @@ def test_a_patch_is_compared_with_height_and_width() -> None:
         table = index_of(registry, yx_patch_size=(64, 40), include_wells=["A/1"]).tracks
     assert set(table.loc[table["experiment"] == "exp_alpha", "y_clamp"]) == {32}
     assert set(table.loc[table["experiment"] == "exp_alpha", "x_clamp"]) == {20}
+
+
+@pytest.mark.parametrize("changes", [{"tracks": ()}, {"has_csv": False}])
+def test_an_experiment_without_rows_is_refused(changes: dict[str, Any]) -> None:
+    """Nothing inside an image, or no file at all, is an error that names the experiment."""
+    with written(_with_first_fov(TWO, **changes)) as registry:
+        sentence = r"experiment 'exp_alpha' needs at least one observation inside an image, but is left with none"
+        with pytest.raises(TracksError, match=sentence):
+            index_of(registry, include_wells=["exp_alpha:A/1"])
+
+
+def test_tables_are_the_same_whatever_the_order_of_rows() -> None:
+    """Types and labels of the tables, and the order behind the positives, do not come from the order in the files."""
+    with written(TWO) as registry:
+        before = index_of(registry)
+        for path in sorted(registry.experiments[0].tracks_path.parent.rglob("*.csv")):
+            pd.read_csv(path).iloc[::-1].to_csv(path, index=False)
+        after = index_of(registry)
+    pd.testing.assert_frame_equal(before.tracks, after.tracks)
+    pd.testing.assert_frame_equal(before.valid_anchors, after.valid_anchors)
+    assert before.descent_order.tolist() == after.descent_order.tolist()
+    assert before.lineage_codes.dtype == np.int64
+    assert before.valid_anchors.index.equals(pd.RangeIndex(len(before.valid_anchors)))
+
+
+def test_a_subset_is_indexed_as_if_it_were_alone() -> None:
+    """The rows and anchors of an experiment are the same in a registry of which it was cut out."""
+    with written(TWO) as registry:
+        together, alone = index_of(registry), index_of(registry.subset(["exp_beta"]))
+    for whole, part in ((together.tracks, alone.tracks), (together.valid_anchors, alone.valid_anchors)):
+        own = whole[whole["experiment"] == "exp_beta"].drop(columns="row", errors="ignore").reset_index(drop=True)
+        other = part.drop(columns="row", errors="ignore")
+        pd.testing.assert_frame_equal(own.astype(object), other.astype(object))
 
 
 def test_any_tau_of_the_range_makes_an_anchor() -> None:

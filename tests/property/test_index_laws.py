@@ -157,16 +157,6 @@ def test_index_cases_shrink() -> None:
     assert fov == FovDescription(name="0", tracks=(TrackDescription(track_id=1, frames=(0,)),))
 
 
-def test_a_failure_about_sisters_shrinks() -> None:
-    """What fails because of a sister shrinks to a mother and two daughters in one well of one experiment."""
-    least = find(index_cases(), _has_sisters, settings=SEARCH)
-    (experiment,) = least.registry.experiments
-    assert len(experiment.wells) == 1
-    assert len(_fovs(least)) == 1
-    assert len(_fovs(least)[0].tracks) == 3
-    assert sum(len(track.frames) for track in _fovs(least)[0].tracks) <= 4
-
-
 @given(data=st.data())
 def test_selections_come_with_the_strategys_own_registries(data: st.DataObject) -> None:
     """Who brings a registry gets all of it."""

@@ -107,6 +107,13 @@ _claim(torch_batches, Claims(axes=(), ranks=False))
 _claim(torch_distributed, Claims(axes=()))
 _claim(
     metric_learning_m_per_class,
-    Claims(axes=("condition", "columns"), ranks=False, seeds=False, last_batch=False, restrict=_whole_conditions),
+    Claims(
+        axes=("condition", "columns"),
+        always=("condition",),
+        ranks=False,
+        seeds=False,
+        last_batch=False,
+        restrict=_whole_conditions,
+    ),
 )
 _claim(viscy_flexible, Claims(axes=("experiment", "leak", "weights", "condition", "ratio", "time")))

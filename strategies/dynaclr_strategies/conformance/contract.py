@@ -37,6 +37,21 @@ METHODS = {
 }
 """The methods that each claim is about."""
 
+_ON: dict[str, dict[str, Any]] = {
+    "experiment": {"experiment_aware": True},
+    "condition": {"condition_balanced": True},
+    "time": {"temporal_enrichment": True},
+    "exclusive": {"exclusive_by": "lineage_id"},
+}
+_OFF: dict[str, dict[str, Any]] = {
+    "experiment": {"experiment_aware": False},
+    "leak": {"leaky": 0.0},
+    "weights": {"experiment_weights": None},
+    "condition": {"condition_balanced": False},
+    "ratio": {"condition_ratio": None},
+    "time": {"temporal_enrichment": False, "temporal_window_hours": 2.0, "temporal_global_fraction": 0.3},
+    "exclusive": {"exclusive_by": None},
+}
 _WITHIN = {"leak": "experiment", "weights": "experiment", "ratio": "condition"}
 
 
@@ -53,6 +68,8 @@ class Claims:
     axes
         Those of `AXES` that the sampler has; options of the others keep the values that switch them off. The axes
         ``"leak"`` and ``"weights"`` need ``"experiment"``, and ``"ratio"`` needs ``"condition"``.
+    always
+        Those of the axes experiment, condition, time and exclusive that the sampler cannot switch off.
     ranks
         It shares an epoch out by the options ``num_replicas`` and ``rank``.
     epochs, random_access, resume, explain, length
@@ -69,6 +86,7 @@ class Claims:
     """
 
     axes: Collection[str] = tuple(AXES)
+    always: Collection[str] = ()
     ranks: bool = True
     epochs: bool | None = None
     random_access: bool | None = None
@@ -86,29 +104,24 @@ class Claims:
         for axis, other in _WITHIN.items():
             if axis in self.axes and other not in self.axes:
                 raise ContractError(f"axes={self.axes!r} has {axis!r}, but needs {other!r} with it")
+        if isinstance(self.always, str) or not set(self.always) <= set(_ON) & set(self.axes):
+            raise ContractError(f"always={self.always!r} needs to be a collection of those of {list(_ON)} in axes")
         laws = [law.law for law in INVARIANTS.values() if law.subject == "sampler"]
         for name in set(self.without) - set(laws):
             raise ContractError(f"without={self.without!r} has {name!r}, but needs laws of the sampler: {laws}")
 
     def fit(self, case: SamplerCase) -> SamplerCase:
-        """Return the case with everything switched off that is not claimed."""
+        """Return the case with everything switched off that is not claimed, and on that always is."""
         options = case.options
         changes: dict[str, Any] = {}
         if not self.ranks:
             changes |= {"num_replicas": None, "rank": None}
         if not self.last_batch:
             changes |= {"drop_last": True, "batch_size": min(options.batch_size, case.table.size)}
-        off: dict[str, dict[str, Any]] = {
-            "experiment": {"experiment_aware": False},
-            "leak": {"leaky": 0.0},
-            "weights": {"experiment_weights": None},
-            "condition": {"condition_balanced": False},
-            "ratio": {"condition_ratio": None},
-            "time": {"temporal_enrichment": False, "temporal_window_hours": 2.0, "temporal_global_fraction": 0.3},
-            "exclusive": {"exclusive_by": None},
-        }
-        for axis, values in off.items():
+        for axis, values in _OFF.items():
             changes |= values if axis not in self.axes else {}
+        for axis in self.always:
+            changes |= _ON[axis]
         fitted = replace(case, options=replace(options, **changes))
         return fitted if self.restrict is None else self.restrict(fitted)
 

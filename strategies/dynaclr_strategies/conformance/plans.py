@@ -106,8 +106,9 @@ def why_not(law: str, claims: Claims) -> str | None:
     axes = [f"axis {axis!r}" for axis in sorted(plan.on) if axis not in claims.axes]
     by_method = {method: claim for claim, methods in METHODS.items() for method in methods}
     needed = {by_method.get(method, method) for method in (*INVARIANTS[law].needs, *plan.needs)}
-    missing = [*axes, *sorted(claim for claim in needed if not getattr(claims, claim))]
-    return f"no {', no '.join(missing)}" if missing else None
+    missing = [f"no {name}" for name in (*axes, *sorted(claim for claim in needed if not getattr(claims, claim)))]
+    fixed = [f"axis {axis!r} always on" for axis in sorted(plan.off & set(claims.always))]
+    return ", ".join(missing + fixed) or None
 
 
 def drawn_cases(law: str, claims: Claims) -> st.SearchStrategy[SamplerCase]:
@@ -128,7 +129,9 @@ def drawn_cases(law: str, claims: Claims) -> st.SearchStrategy[SamplerCase]:
     def switch(axis: str) -> st.SearchStrategy[bool]:
         if axis not in claims.axes or axis in plan.off:
             return st.just(False)
-        return st.just(True) if axis in plan.on else st.sampled_from((axis != "time", axis == "time"))
+        return (
+            st.just(True) if axis in plan.on | set(claims.always) else st.sampled_from((axis != "time", axis == "time"))
+        )
 
     exclusive: st.SearchStrategy[str | None] = st.none() | st.just("lineage_id")
     if "exclusive" in plan.on | plan.off:

@@ -14,7 +14,7 @@ from dynaclr_strategies.conformance.xfails import read_xfails
 from dynaclr_strategies.reproduction.case_files import CannotRunError
 from dynaclr_strategies.reproduction.replay import load_maker
 
-__all__ = ["CONTRACT", "XFAILS", "pytest_addoption", "pytest_configure"]
+__all__ = ["CONTRACT", "XFAILS", "contract_of", "pytest_addoption", "pytest_configure"]
 
 CONTRACT = pytest.StashKey[Contract]()
 XFAILS = pytest.StashKey[dict[str, str]]()
@@ -60,12 +60,19 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--sampler is missing: it needs MODULE:FUNCTION, such as --sampler mine:make_sampler")
     try:
         config.stash[XFAILS] = {} if listed is None else read_xfails(listed, LAWS)
-        config.stash[CONTRACT] = _contract(spec, config.invocation_params.dir)
+        config.stash[CONTRACT] = contract_of(spec, config.invocation_params.dir)
     except ContractError as problem:
         raise pytest.UsageError(str(problem)) from problem
 
 
-def _contract(spec: str, folder: Path) -> Contract:
+def contract_of(spec: str, folder: Path) -> Contract:
+    """Import a sampler from ``module:function``, which may lie in a folder that Python does not look into.
+
+    Raises
+    ------
+    ContractError
+        If it cannot be imported, or not be tested.
+    """
     # Like ``python -m``: what is tried out lies in the current folder more often than in an installed package.
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))

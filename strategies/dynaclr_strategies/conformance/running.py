@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, register_random, settings
+from hypothesis import HealthCheck, Phase, assume, given, register_random, settings
 from hypothesis.database import DirectoryBasedExampleDatabase, ExampleDatabase
 from hypothesis.errors import Unsatisfiable
 
@@ -100,6 +100,8 @@ def _settings(law: str, examples: int, config: pytest.Config) -> settings:
         deadline=None,
         database=database,
         derandomize=derandomize,
+        # Which lines of the laws failing cases run says nothing about the sampler, and takes long to find out.
+        phases=[phase for phase in Phase if phase is not Phase.explain],
         # One example per law on the scoreboard; the next failure shows when this one is mended.
         report_multiple_bugs=False,
         # How fast other people's samplers are, and how much of the tables they take, is up to them.

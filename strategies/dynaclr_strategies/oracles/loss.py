@@ -173,9 +173,10 @@ class DenseLoss:
     def gradient_error(self) -> Rows:
         """Return the same for each entry of `gradient`, before it is rounded to the dtype of the embeddings.
 
-        A gradient is a sum of slopes, each known as well as the loss, over the length of the row.
+        A gradient is a sum of slopes, each known as well as the loss, over the length of the row, which is at least
+        its largest entry (the length itself may be beyond the format).
         """
-        norms = np.array([max(_norm(row), NORM_FLOOR) for row in self.rows])
+        norms = np.abs(self.rows).max(axis=1).clip(min=NORM_FLOOR)
         steepness = 4 * self.slope * (self._debiasing if self.case.tau_plus else 1)
         bound: Rows = np.repeat((steepness * self.error() / norms)[:, None], self.rows.shape[1], axis=1)
         return bound
