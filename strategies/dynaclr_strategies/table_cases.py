@@ -16,7 +16,7 @@ from dynaclr_strategies.descriptions import ExperimentDescription, FovDescriptio
 from dynaclr_strategies.oracles.index import IndexOracle, places_of, well_of
 from dynaclr_strategies.oracles.registry import frames_in_range
 from dynaclr_strategies.parts import ConditionWells
-from dynaclr_strategies.registries import conditions, registries
+from dynaclr_strategies.registries import VERSIONS, Version, conditions, registries
 
 __all__ = ["index_cases", "registry_cases"]
 
@@ -45,6 +45,15 @@ def _tau_ranges(registry: RegistryDescription) -> st.SearchStrategy[tuple[float,
     )
 
 
+def _stored(registry: st.SearchStrategy[RegistryDescription]) -> st.SearchStrategy[RegistryDescription]:
+    """Strategy for the same registries in both versions of OME-Zarr, which keep metadata in different places."""
+
+    def store(registry: RegistryDescription, version: Version) -> RegistryDescription:
+        return RegistryDescription(experiments=tuple(replace(e, ome_version=version) for e in registry.experiments))
+
+    return st.builds(store, registry, st.sampled_from(VERSIONS))
+
+
 @st.composite
 def registry_cases(draw: st.DrawFn, *, registry: st.SearchStrategy[RegistryDescription] | None = None) -> RegistryCase:
     """Strategy for registries together with a range of hours.
@@ -55,11 +64,11 @@ def registry_cases(draw: st.DrawFn, *, registry: st.SearchStrategy[RegistryDescr
     Parameters
     ----------
     registry
-        Where the registry comes from; by default `registries`, with few frames and cells.
+        Where the registry comes from; by default `registries`, in both versions of OME-Zarr and with few cells.
     """
     plates = conditions(max_conditions=2, max_wells=2)
     few = registries(plates=plates, max_frames=3, max_tracks=1, max_size=9)
-    drawn = draw(few if registry is None else registry, label="registry")
+    drawn = draw(_stored(few) if registry is None else registry, label="registry")
     return RegistryCase(registry=drawn, tau_range_hours=draw(_tau_ranges(drawn), label="tau range in hours"))
 
 

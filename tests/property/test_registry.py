@@ -1,4 +1,4 @@
-"""The registry finds every problem of every experiment, and sees in a store what other readers see."""
+"""What the registry says of each problem, and sees in a store as others see it; its laws are in test_registry_laws.py."""
 
 from __future__ import annotations
 
@@ -87,34 +87,6 @@ def test_positions_agree_with_iohub(version: str, dtype: str) -> None:
                 assert position.path == store / name
                 assert position.array_path == store / name / "0"
         assert positions["A/2/001"].normalization == {"µ-GFP": {"fov_statistics": {"mean": 1.5}}}
-
-
-@pytest.mark.parametrize("version", ["0.4", "0.5"])
-def test_positions_are_those_described(version: str) -> None:
-    """A written registry has the described FOVs in plate order, and those of unlabelled wells are not among them."""
-    labelled = (("uninfected", ("B/2", "A/1")),)
-    experiments = tuple(
-        replace(e, ome_version=version, condition_wells=labelled)  # type: ignore[arg-type]
-        for e in SMALL.experiments
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        registry = ExperimentRegistry.from_yaml(write_registry(replace(SMALL, experiments=experiments), Path(folder)))
-        for experiment in experiments:
-            fovs = [name for name, _ in experiment.fovs() if not name.startswith("B/1/")]
-            assert list(registry.positions(experiment.name)) == fovs
-            assert {p.well_name for p in registry.positions(experiment.name).values()} == {"A/1", "B/2"}
-            assert registry.condition_of(experiment.name, "B/2") == "uninfected"
-
-
-def test_channels_are_aligned_by_position() -> None:
-    """Source position i leads to the store's channel of the i-th source name, whatever it is called."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = write_registry(SMALL, Path(folder))
-        entries = yaml.safe_load(path.read_text())["experiments"]
-        entries[1]["source_channel"] = ["StressGranules", "Phase3D"]
-        registry = ExperimentRegistry.from_yaml(_write(path, entries))
-        assert registry.channel_maps == {"exp_alpha": {0: 0, 1: 1}, "exp_beta": {0: 2, 1: 0}}
-        assert registry.num_source_channels == 2
 
 
 def test_subset_keeps_order_and_reads_nothing() -> None:
