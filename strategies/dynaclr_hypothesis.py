@@ -30,6 +30,7 @@ STRATEGIES: dict[str, dict[str, str]] = {
         "DatasetCase": "dataset_cases:dataset_cases",
         "IndexCase": "table_cases:index_cases",
         "RegistryCase": "table_cases:registry_cases",
+        "TrainingCase": "datamodule_cases:training_cases",
     },
     f"{_OURS}.descriptions": {
         "ExperimentDescription": "registries:experiments",

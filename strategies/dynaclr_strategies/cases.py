@@ -11,7 +11,7 @@ from dynaclr_strategies.codec import Plain
 from dynaclr_strategies.descriptions import RegistryDescription
 from dynaclr_strategies.sampler_descriptions import SamplerOptions
 
-__all__ = ["DataModuleCase", "DatasetCase", "IndexCase", "RegistryCase"]
+__all__ = ["DataModuleCase", "DatasetCase", "IndexCase", "RegistryCase", "TrainingCase"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +71,8 @@ class DataModuleCase(Plain):
         Batch size, seed and the axes of sampling; its ranks are the trainer's business.
     val_experiments, final_yx_patch_size, num_workers, channel_dropout_channels, channel_dropout_prob, tau_decay_rate
         See ``MultiExperimentDataModule``.
+    augmented
+        Whether every crop that is trained on gets noise.
     """
 
     index: IndexCase
@@ -81,3 +83,21 @@ class DataModuleCase(Plain):
     channel_dropout_channels: tuple[int, ...] = ()
     channel_dropout_prob: float = 0.5
     tau_decay_rate: float = 2.0
+    augmented: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingCase(Plain):
+    """A data module, and how a small encoder is trained on it.
+
+    Attributes
+    ----------
+    data
+        What it is trained on; the seed of the sampling is that of the encoder's weights too.
+    temperature, beta
+        See ``NTXentHCL``.
+    """
+
+    data: DataModuleCase
+    temperature: float = 0.07
+    beta: float = 0.5

@@ -8,7 +8,14 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
 
-SEARCH = settings(max_examples=5000, database=None, suppress_health_check=list(HealthCheck), deadline=None)
+# Which parts of the smallest value could be otherwise is nobody's question here, and takes longer than all the rest.
+SEARCH = settings(
+    max_examples=5000,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    deadline=None,
+    phases=[Phase.generate, Phase.shrink],
+)
 
 
 def reached(strategy: st.SearchStrategy[Any], *wanted: Callable[[Any], Any]) -> None:

@@ -76,18 +76,6 @@ def test_each_side_of_the_split_has_its_experiments() -> None:
         assert [len(batch["anchor"]) for batch in train] == [4] * len(train)
 
 
-def test_loaders_without_a_trainer_validate_the_same_batches_every_time() -> None:
-    """Positives of validation are those of epoch 0, whatever training does."""
-    with written() as registry:
-        data = make_data(registry)
-        data.setup("validate")
-        loader = data.val_dataloader()
-        first, second = list(loader), list(loader)
-        for one, other in zip(first, second, strict=True):
-            assert torch.equal(one["anchor"], other["anchor"])
-            assert torch.equal(one["positive"], other["positive"])
-
-
 @pytest.mark.parametrize("batch_size", [2, 4, 8])
 def test_validation_batches_have_true_negatives(batch_size: int) -> None:
     """As many cells as fit, from all wells, though the index has one cell after the other."""
@@ -145,17 +133,6 @@ def test_sampling_may_group_by_what_the_registry_says() -> None:
             assert anchors.iloc[batch].groupby(["condition", "moi"], observed=True).size().tolist() == [2, 2, 2, 2]
         with pytest.raises(DynaclrError, match="organele"):
             make_data(registry, group_by="organele", **options).setup("fit")
-
-
-def test_predict_reads_every_observation_of_every_experiment() -> None:
-    """Those held out for validation too."""
-    with written() as registry:
-        data = make_data(registry)
-        data.setup("predict")
-        index = data.predict_index
-        assert index is not None
-        named = [one["global_track_id"] for batch in data.predict_dataloader() for one in batch["index"]]
-        assert named == index.tracks["global_track_id"].tolist()
 
 
 def test_wells_and_fovs_may_concern_one_side_only() -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from dataset_witnesses import WITNESSES, PaddedWithZeros, ReferenceDataset, Witness
-from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from searches import reached, smallest
 
 from dynaclr_strategies.cases import DatasetCase, IndexCase
 from dynaclr_strategies.dataset_cases import dataset_cases
@@ -29,7 +28,6 @@ LAWS = [law for law in INVARIANTS.values() if law.subject == "dataset"]
 
 # Every example writes stores; some laws read them several times: fewer of those.
 FEWER = settings(max_examples=max(10, settings().max_examples // 4))
-SEARCH = settings(max_examples=5000, database=None, suppress_health_check=list(HealthCheck), deadline=None)
 
 with_positives = dataset_cases(fit=st.just(True))
 
@@ -224,11 +222,6 @@ def test_a_wrong_channel_is_named() -> None:
 # --- the strategy -----------------------------------------------------------------------------------------------------
 
 
-def reached(wanted: Callable[[DatasetCase], Any]) -> None:
-    """Check that the strategy gets to a case with a property; `NoSuchExample` if it does not."""
-    find(dataset_cases(), lambda case: bool(wanted(case)), settings=settings(SEARCH, phases=[Phase.generate]))
-
-
 def fovs(registry: RegistryDescription) -> list[FovDescription]:
     """Return all FOVs of all experiments."""
     return [fov for experiment in registry.experiments for _, fov in experiment.fovs()]
@@ -246,20 +239,23 @@ def test_dataset_cases_are_sound(case: DatasetCase) -> None:
 
 def test_dataset_cases_reach_and_shrink() -> None:
     """Each case of the docstring; down to an anchor with one positive."""
-    reached(lambda case: len(case.index.registry.experiments) == 2)
-    reached(lambda case: case.index.yx_patch_size[0] % 2 and not case.index.yx_patch_size[1] % 2)
-    reached(lambda case: case.index.yx_patch_size == (1, 1))
-    reached(lambda case: case.index.z_range[1] - case.index.z_range[0] > 1)
-    reached(lambda case: case.index.tau_range_hours == (0.0, 0.0))
-    reached(lambda case: len(set(case.batch)) < len(case.batch))
-    reached(lambda case: not case.fit)
-    reached(lambda case: case.tau_decay_rate > 700)
-    reached(lambda case: any(experiment.shards for experiment in case.index.registry.experiments))
-    reached(lambda case: any(experiment.normalization for experiment in case.index.registry.experiments))
-    reached(lambda case: any(len(DatasetOracle(case).taus(e.name)) == 1 for e in case.index.registry.experiments))
-    reached(lambda case: any(track.parent is not None for fov in fovs(case.index.registry) for track in fov.tracks))
-    reached(lambda case: any(fov.y == case.index.yx_patch_size[0] for fov in fovs(case.index.registry)))
-    least = find(dataset_cases(), lambda _: True, settings=SEARCH)
+    reached(
+        dataset_cases(),
+        lambda case: len(case.index.registry.experiments) == 2,
+        lambda case: case.index.yx_patch_size[0] % 2 and not case.index.yx_patch_size[1] % 2,
+        lambda case: case.index.yx_patch_size == (1, 1),
+        lambda case: case.index.z_range[1] - case.index.z_range[0] > 1,
+        lambda case: case.index.tau_range_hours == (0.0, 0.0),
+        lambda case: len(set(case.batch)) < len(case.batch),
+        lambda case: not case.fit,
+        lambda case: case.tau_decay_rate > 700,
+        lambda case: any(experiment.shards for experiment in case.index.registry.experiments),
+        lambda case: any(experiment.normalization for experiment in case.index.registry.experiments),
+        lambda case: any(len(DatasetOracle(case).taus(e.name)) == 1 for e in case.index.registry.experiments),
+        lambda case: any(track.parent is not None for fov in fovs(case.index.registry) for track in fov.tracks),
+        lambda case: any(fov.y == case.index.yx_patch_size[0] for fov in fovs(case.index.registry)),
+    )
+    least = smallest(dataset_cases())
     assert (least.batch, least.fit, least.epoch, least.index.yx_patch_size) == ((0,), True, 0, (4, 4))
     (fov,) = fovs(least.index.registry)
     assert [track.frames for track in fov.tracks] == [(0, 1)]

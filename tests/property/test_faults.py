@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
+from searches import SEARCH, reached, smallest
 
 from dynaclr.errors import DynaclrError
 from dynaclr_strategies import FAULTS, INVARIANTS, InvariantViolation, faults
@@ -26,7 +27,6 @@ from dynaclr_strategies.subjects.fault import make_given
 
 # There are dozens of faults, each with its own examples.
 FEW = settings(max_examples=max(4, settings().max_examples // 12))
-SEARCH = settings(max_examples=2000, database=None, suppress_health_check=list(HealthCheck), deadline=None)
 SPEC = Path(__file__).resolve().parents[3] / "shared" / "spec"
 
 
@@ -62,10 +62,9 @@ def test_faults_are_sound(case: FaultDescription) -> None:
 def test_faults_reach_and_shrink() -> None:
     """Late places and last values; down to the smallest case, broken at its first place with the first value."""
     # That every fault is reached is what `test_fault_refused` runs on.
-    quick = settings(SEARCH, phases=[Phase.generate])
-    find(faults(kinds=st.just("hpi-missing-or-not-finite")), lambda case: case.place > 5, settings=quick)
-    find(faults(kinds=st.just("name-no-text")), lambda case: case.value == "None" and case.place == 1, settings=quick)
-    least = find(faults(kinds=st.just("leaky-out-of-range")), lambda _: True, settings=SEARCH)
+    reached(faults(kinds=st.just("hpi-missing-or-not-finite")), lambda case: case.place > 5)
+    reached(faults(kinds=st.just("name-no-text")), lambda case: case.value == "None" and case.place == 1)
+    least = smallest(faults(kinds=st.just("leaky-out-of-range")))
     assert least == FaultDescription(
         fault="leaky-out-of-range",
         case=SamplerCase(

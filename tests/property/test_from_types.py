@@ -9,9 +9,10 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
+from searches import SEARCH, smallest
 
 import dynaclr_strategies
 from dynaclr.experiment import ExperimentConfig, ExperimentRegistry
@@ -25,7 +26,6 @@ TYPES: list[type[Any]] = [
     getattr(importlib.import_module(module), name) for module, names in STRATEGIES.items() for name in names
 ]
 FEW = settings(max_examples=max(5, settings().max_examples // 10))
-SEARCH = settings(max_examples=2000, database=None, suppress_health_check=list(HealthCheck), deadline=None)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in TYPES if kind is not ExperimentRegistry], ids=lambda k: k.__name__)
@@ -64,13 +64,13 @@ def test_types_are_drawn(kind: type[Any]) -> None:
 )
 def test_types_shrink(kind: type[Any], least: Any) -> None:
     """They are drawn by the strategies that shrink towards what those say."""
-    assert find(st.from_type(kind), lambda _: True, settings=SEARCH) == least
+    assert smallest(st.from_type(kind)) == least
 
 
 def test_parts_of_a_plate_shrink() -> None:
     """Down to one cell in one frame of the first well."""
     fov = FovDescription(name="0", tracks=(TrackDescription(track_id=1, frames=(0,)),))
-    least = find(st.from_type(WellDescription), lambda _: True, settings=SEARCH)
+    least = smallest(st.from_type(WellDescription))
     assert least == WellDescription(name="A/1", fovs=(fov,))
 
 
@@ -91,7 +91,7 @@ def test_configs_vary() -> None:
 def test_registries_say_what_to_draw_instead() -> None:
     """One cannot be drawn, since it needs stores; the sentence says how to get one."""
     with pytest.raises(InvalidArgument, match=r"needs its stores on disk: draw a description .*write_registry"):
-        find(st.from_type(ExperimentRegistry), lambda _: True, settings=SEARCH)
+        smallest(st.from_type(ExperimentRegistry))
 
 
 def test_every_description_is_registered() -> None:

@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from searches import reached, smallest
 from table_witnesses import INDEX_WITNESSES, Witness
 
 from dynaclr_strategies.cases import IndexCase
@@ -21,7 +22,6 @@ from dynaclr_strategies.subjects import run_law
 from dynaclr_strategies.table_cases import index_cases
 
 LAWS = [law for law in INVARIANTS.values() if law.subject == "index"]
-SEARCH = settings(max_examples=5000, database=None, suppress_health_check=list(HealthCheck), deadline=None)
 
 # Every example writes stores, and some laws write them several times.
 ON_DISK = settings(max_examples=max(10, settings().max_examples // 4))
@@ -111,6 +111,8 @@ def _any_track(wanted: Callable[[TrackDescription, dict[int, TrackDescription]],
 
 def _has_sisters(case: IndexCase) -> bool:
     """Tell whether somebody of an anchor's lineage, who is no positive, is there at a tau of the experiment."""
+    if sum(track.parent is not None for fov in _fovs(case) for track in fov.tracks) < 2:
+        return False
     oracle = IndexOracle(case)
     return any(
         other[:2] == anchor[:2]
@@ -123,10 +125,10 @@ def _has_sisters(case: IndexCase) -> bool:
     )
 
 
-def test_index_cases_reach() -> None:
-    """Each case that a law is about."""
-    quick = settings(SEARCH, phases=[Phase.generate])
-    for wanted in (
+def test_index_cases_reach_and_shrink() -> None:
+    """Each case that a law is about; down to one cell in one frame, a patch of one pixel, and nothing selected."""
+    reached(
+        index_cases(),
         _has_sisters,
         _any_track(lambda one, by_id: by_id[one.parent].parent is not None),  # type: ignore[index]
         _any_track(lambda one, by_id: by_id[one.parent].frames[-1] >= one.frames[0]),  # type: ignore[index]
@@ -143,13 +145,8 @@ def test_index_cases_reach() -> None:
         lambda case: case.tau_range_hours == (0.0, 0.0),
         lambda case: case.z_range[0] > 0,
         lambda case: case.yx_patch_size[0] % 2 and case.yx_patch_size[0] == min(fov.y for fov in _fovs(case)),
-    ):
-        find(index_cases(), lambda case, wanted=wanted: bool(wanted(case)), settings=quick)
-
-
-def test_index_cases_shrink() -> None:
-    """Down to one cell in one frame, a patch of one pixel, and nothing selected."""
-    least = find(index_cases(), lambda _: True, settings=SEARCH)
+    )
+    least = smallest(index_cases())
     assert least == IndexCase(registry=least.registry, yx_patch_size=(1, 1))
     (experiment,) = least.registry.experiments
     ((name, fov),) = experiment.fovs()

@@ -1,4 +1,4 @@
-"""What the registry says of each problem, and sees in a store as others see it; its laws are in test_registry_laws.py."""
+"""What the registry says of each problem, and sees in a store as others do; its laws are in test_registry_laws.py."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ import inspect
 import re
 
 import pytest
-from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import given, settings
+from searches import reached, smallest
 from table_witnesses import REGISTRY_WITNESSES, SMALL, Witness
 
 from dynaclr_strategies.cases import RegistryCase
@@ -18,7 +19,6 @@ from dynaclr_strategies.subjects import run_law
 from dynaclr_strategies.table_cases import registry_cases
 
 LAWS = [law for law in INVARIANTS.values() if law.subject == "registry"]
-SEARCH = settings(max_examples=5000, database=None, suppress_health_check=list(HealthCheck), deadline=None)
 
 # Every example writes stores, and some laws write them several times.
 ON_DISK = settings(max_examples=max(10, settings().max_examples // 4))
@@ -77,8 +77,8 @@ def test_registry_cases_are_sound(case: RegistryCase) -> None:
 
 def test_registry_cases_reach_and_shrink() -> None:
     """Each case that a law is about; down to one experiment of one position."""
-    quick = settings(SEARCH, phases=[Phase.generate])
-    for wanted in (
+    reached(
+        registry_cases(),
         lambda case: len(case.registry.experiments) > 1,
         lambda case: case.registry.experiments[0].store,
         lambda case: case.registry.experiments[0].source_channel[0] != case.registry.experiments[0].channel_names[0],
@@ -87,9 +87,8 @@ def test_registry_cases_reach_and_shrink() -> None:
         lambda case: case.tau_range_hours == (0.0, 0.0),
         lambda case: case.registry.experiments[0].ome_version == "0.5",
         lambda case: case.registry.experiments[0].interval_minutes == 29.97,
-    ):
-        find(registry_cases(), lambda case, wanted=wanted: bool(wanted(case)), settings=quick)
-    least = find(registry_cases(), lambda _: True, settings=SEARCH)
+    )
+    least = smallest(registry_cases())
     assert least.tau_range_hours == (0.5, 2.0)
     (experiment,) = least.registry.experiments
     ((name, fov),) = experiment.fovs()

@@ -327,7 +327,7 @@ def test_a_kept_case_that_says_nothing_is_an_error() -> None:
 
 SUITE = """
 import pytest
-from hypothesis import example, given
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from witnesses import PLAIN, LengthOfAllRanks, ShortLastBatch, case
@@ -335,6 +335,8 @@ from dynaclr_strategies.holding import hold
 from dynaclr_strategies.reproduction.attached import FailedCase, attached
 from dynaclr_strategies.sampler_descriptions import LifeCase, LifeStep
 
+settings.register_profile("unexplained", phases=[phase for phase in Phase if phase is not Phase.explain])
+settings.load_profile("unexplained")
 cases = st.integers(0, 99).map(lambda seed: case(drop_last=False, num_replicas=3, rank=2, seed=seed))
 
 @given(case=cases)

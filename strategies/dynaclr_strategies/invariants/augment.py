@@ -382,10 +382,7 @@ def check_dropout_independent(make: MakeAugment, case: AugmentCase) -> None:
 
 
 @invariant(
-    "augment-equals-statistics",
-    subject="augment",
-    when="normalize",
-    applies=lambda case: case.transform == "normalize",
+    "augment-equals-statistics", subject="augment", when="normalize", applies=lambda c: c.transform == "normalize"
 )
 def check_augment_equals_statistics(make: MakeAugment, case: AugmentCase) -> None:
     """Each voxel becomes itself less the subtrahend over the divisor, those of its own sample and channel."""

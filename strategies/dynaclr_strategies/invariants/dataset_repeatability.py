@@ -50,7 +50,7 @@ def check_batches_repeatable(make: MakeDataset, case: DatasetCase, root: Path) -
             for dataset in (run.dataset, again):
                 _check_same_positives(run, epoch, dataset, "batches-repeatable")
     for indices in run.batches:
-        batch = run.dataset.__getitems__(indices)
+        batch = run.snapshot(indices)
         for reader, dataset in (("again", run.dataset), ("by another dataset", again)):
             seen = dataset.__getitems__(indices)
             check_same(run, indices, seen, batch, f"batch {indices}, read {reader}", "batches-repeatable")
@@ -76,7 +76,7 @@ def check_order_of_reading(make: MakeDataset, case: DatasetCase, root: Path) -> 
     """A batch does not depend on which batches were read before it."""
     run = started(make, case, root)
     backwards, batches = run.made(), [*run.batches[:1], *of_all(run, 3)]
-    alone = [run.dataset.__getitems__(indices) for indices in batches]
+    alone = [run.snapshot(indices) for indices in batches]
     for number in reversed(range(len(batches))):
         seen = backwards.__getitems__(batches[number])
         where = f"batch {batches[number]}, read backwards"
@@ -88,7 +88,7 @@ def check_workers_change_nothing(make: MakeDataset, case: DatasetCase, root: Pat
     """Several threads, and the pickled copy that a process gets, read the batches that one thread reads alone."""
     run = started(make, case, root)
     batches = [*run.batches, *of_all(run, 2)]
-    alone = [run.dataset.__getitems__(indices) for indices in batches]
+    alone = [run.snapshot(indices) for indices in batches]
     shared = run.made()
     with ThreadPoolExecutor(THREADS) as pool:
         threaded = list(pool.map(shared.__getitems__, batches))
@@ -105,7 +105,7 @@ def check_cache_changes_nothing(make: MakeDataset, case: DatasetCase, root: Path
     run = started(make, case, root)
     batches = [*run.batches, *of_all(run, 3)]
     without = run.made(replace(case, cache_pool_bytes=0))
-    alone = [without.__getitems__(indices) for indices in batches]
+    alone = [run.snapshot(indices, without) for indices in batches]
     for size in (500, 10**8):
         cached = run.made(replace(case, cache_pool_bytes=size))
         for reading in ("first", "second"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -97,6 +98,14 @@ class Run:
         """The case's batch, and one of everything; none where there is nothing to read."""
         count = len(self.anchors)
         return [[number % count for number in self.case.batch], list(range(count))] if count else []
+
+    def snapshot(self, indices: list[int], dataset: AnyDataset | None = None) -> Batch:
+        """Return a batch as it is now: what is read later cannot change it, whoever owns the memory."""
+        batch = (dataset or self.dataset).__getitems__(indices)
+        return {
+            key: np.asarray(value).copy() if hasattr(value, "shape") else copy.deepcopy(value)
+            for key, value in batch.items()
+        }
 
     def positives(self, indices: list[int], epoch: int, dataset: AnyDataset | None = None) -> list[int]:
         """Return the rows of the positives that a batch gets in an epoch."""

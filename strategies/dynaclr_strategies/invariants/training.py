@@ -1,129 +1,99 @@
 # ruff: noqa: D401 - the docstring of a check states a law, it does not command
-"""The promises of whole runs: real trainers on generated registries.
+"""The promises of whole runs: real trainers on generated registries, from the files to the gradients.
 
-Every check is called as ``check(make, case, root)``, where ``make(experiments_yaml, case)`` trains and returns what
+Every check is called as ``check(make, case, root)``, where ``make(experiments_yaml, case, **options)`` trains as the
+`TrainingCase` says, with further options of the trainer, and returns what
 `dynaclr_strategies.subjects.training.Run` lists; ``root`` is an empty folder.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from dynaclr_strategies.cases import DataModuleCase
+from dynaclr_strategies.cases import TrainingCase
 from dynaclr_strategies.invariants.base import InvariantViolation, invariant
+from dynaclr_strategies.invariants.datamodule_hooks import global_generators_at
 from dynaclr_strategies.writers import write_registry
 
 __all__ = [
-    "check_dropout_only_in_training",
     "check_gradients_everywhere",
     "check_same_seed_same_weights",
-    "check_validation_repeats",
+    "check_training_learns",
+    "check_training_leaves_inputs",
 ]
 
-Array = npt.NDArray[np.float32]
+STEPS = 2
 
 
-def _run(make: Any, case: DataModuleCase, root: Path, **options: Any) -> Any:
-    return make(write_registry(case.index.registry, root), case, **options)
+def _shows_something(case: TrainingCase) -> bool:
+    data = case.data
+    every = set(range(len(data.index.registry.experiments[0].source_channel)))
+    return data.channel_dropout_prob == 0 or set(data.channel_dropout_channels) != every
 
 
-def _patches(batches: list[Mapping[str, Any]]) -> Array:
-    return np.concatenate([np.asarray(batch["anchor"], dtype=np.float32) for batch in batches])
+SHOWN = "not every channel can be dropped"
 
 
-def _centre(patches: Array, size: tuple[int, int]) -> Array:
-    top, left = ((extent - wanted) // 2 for extent, wanted in zip(patches.shape[-2:], size, strict=True))
-    return patches[..., top : top + size[0], left : left + size[1]]
-
-
-def _whole(datamodule: Any, index: Any, case: DataModuleCase) -> Array:
-    """Return the centres of all anchors' crops, read one by one and not transformed."""
-    dataset = datamodule.val_dataloader().dataset
-    crops = [np.asarray(dataset.__getitems__([row])["anchor"], np.float32) for row in range(len(index.valid_anchors))]
-    return _centre(np.concatenate(crops), case.final_yx_patch_size)
-
-
-def _has_validation(case: DataModuleCase) -> bool:
-    return bool(case.val_experiments)
-
-
-@invariant("validation-repeats", subject="training", when="there are val_experiments", applies=_has_validation)
-def check_validation_repeats(make: Any, case: DataModuleCase, root: Path) -> None:
-    """Every epoch validates each anchor of the held-out experiments once, as it is and in the same order."""
-    run = _run(make, case, root, max_epochs=2, num_sanity_val_steps=1, limit_train_batches=1)
-    expected = Counter(patch.tobytes() for patch in _whole(run.datamodule, run.datamodule.val_index, case))
-    epochs = {epoch: _patches([b for e, b in run.validated if e == epoch]) for epoch in (-1, 0, 1)}
-    for epoch in (0, 1):
-        seen = Counter(patch.tobytes() for patch in epochs[epoch])
-        if seen != expected:
-            extra, lacking = (seen - expected).total(), (expected - seen).total()
-            what = f"{len(epochs[epoch])} crops, {extra} too many and {lacking} missing"
-            raise InvariantViolation(
-                f"validation of epoch {epoch}", what, f"each of {expected.total()} once", "validation-repeats"
-            )
-    for name, seen_again in (("epoch 1", epochs[1]), ("the sanity check", epochs[-1])):
-        if not np.array_equal(seen_again, epochs[0][: len(seen_again)]):
-            raise InvariantViolation(
-                f"validation of {name}", "other crops", "those of epoch 0 in their order", "validation-repeats"
-            )
-
-
-@invariant("dropout-only-in-training", subject="training")
-def check_dropout_only_in_training(make: Any, case: DataModuleCase, root: Path) -> None:
-    """Training drops exactly the listed channels as often as asked; validation and its sanity check drop none."""
-    run = _run(make, case, root, max_epochs=1, num_sanity_val_steps=1)
-    for where, batches in (("training", run.trained), ("validation", run.validated)):
-        for number, (epoch, batch) in enumerate(batches):
-            for view in ("anchor", "positive"):
-                _check_dropped(f"{where} of epoch {epoch}, batch {number}, {view}", batch[view], where, case)
-
-
-def _check_dropped(where: str, patches: Any, stage: str, case: DataModuleCase) -> None:
-    is_listed = np.isin(np.arange(patches.shape[1]), case.channel_dropout_channels)
-    p = case.channel_dropout_prob if stage == "training" else 0.0
-    zeroed: npt.NDArray[np.bool_] = (np.asarray(patches) == 0).all(axis=(2, 3, 4))
-    wrong = np.argwhere(zeroed & (~is_listed | (p == 0)))
-    if len(wrong):
-        seen, expected = f"channel {wrong[0, 1]} is zero", "the pixels of its crop"
-        raise InvariantViolation(f"{where} {wrong[0, 0]}", seen, expected, "dropout-only-in-training")
-    kept = np.argwhere(~zeroed & is_listed & (p == 1))
-    if len(kept):
-        seen, expected = f"channel {kept[0, 1]} has pixels", "none, as it is dropped with p=1"
-        raise InvariantViolation(f"{where} {kept[0, 0]}", seen, expected, "dropout-only-in-training")
-
-
-@invariant("gradients-everywhere", subject="training")
-def check_gradients_everywhere(make: Any, case: DataModuleCase, root: Path) -> None:
-    """A ``fast_dev_run`` ends with a finite loss and with finite gradients that reach every parameter."""
-    # Of channels that are dropped no gradient can come.
-    run = _run(make, replace(case, channel_dropout_prob=0.0), root, fast_dev_run=True)
+@invariant("gradients-everywhere", subject="training", when=SHOWN, applies=_shows_something)
+def check_gradients_everywhere(make: Any, case: TrainingCase, root: Path) -> None:
+    """A ``fast_dev_run`` ends with a finite loss and finite gradients, somewhere not zero in every parameter."""
+    law = "gradients-everywhere"
+    run = make(write_registry(case.data.index.registry, root), case, fast_dev_run=True)
     if len(run.losses) != 1 or not np.isfinite(run.losses).all():
-        raise InvariantViolation("the step", f"losses {run.losses}", "one finite number", "gradients-everywhere")
+        raise InvariantViolation("the step", f"losses {run.losses}", "one finite number", law)
     for name, gradient in run.gradients.items():
         values = None if gradient is None else np.asarray(gradient)
         if values is None or not np.isfinite(values).all() or not values.any():
-            seen = "no gradient" if values is None else f"{values.ravel()[:4]}"
-            raise InvariantViolation(f"parameter {name}", seen, "finite, not all zero", "gradients-everywhere")
+            seen = "no gradient" if values is None else f"a gradient of {values.ravel()[:4]}"
+            raise InvariantViolation(f"parameter {name}", seen, "finite and not all zero", law)
+
+
+@invariant("training-learns", subject="training", when=SHOWN, applies=_shows_something)
+def check_training_learns(make: Any, case: TrainingCase, root: Path) -> None:
+    """Training changes every parameter and leaves each finite."""
+    run = make(write_registry(case.data.index.registry, root), case, max_steps=STEPS)
+    for name, before in run.weights_before.items():
+        after = np.asarray(run.weights[name])
+        if np.array_equal(after, np.asarray(before)) or not np.isfinite(after).all():
+            seen = "what it was" if np.isfinite(after).all() else f"{after.ravel()[:4]}"
+            raise InvariantViolation(f"parameter {name}", seen, "changed, and finite", "training-learns")
 
 
 @invariant("same-seed-same-weights", subject="training")
-def check_same_seed_same_weights(make: Any, case: DataModuleCase, root: Path) -> None:
+def check_same_seed_same_weights(make: Any, case: TrainingCase, root: Path) -> None:
     """Two runs with one seed end with the same weights to the last bit, whatever the global generators hold."""
-    import torch
-
     runs = []
     for number in range(2):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(number)
-            runs.append(_run(make, case, root / str(number), max_epochs=2))
+        with global_generators_at(number):
+            yaml = write_registry(case.data.index.registry, root / str(number))
+            runs.append(make(yaml, case, max_steps=STEPS))
     for name, weights in runs[0].weights.items():
-        if not torch.equal(weights, runs[1].weights[name]):
-            far = float((weights - runs[1].weights[name]).abs().max())
+        first, second = np.asarray(weights), np.asarray(runs[1].weights[name])
+        if not np.array_equal(first, second):
+            far = float(np.abs(first - second).max())
             raise InvariantViolation(f"parameter {name}", f"a difference of {far}", "none", "same-seed-same-weights")
+
+
+@invariant("training-leaves-inputs", subject="training")
+def check_training_leaves_inputs(make: Any, case: TrainingCase, root: Path) -> None:
+    """Training changes no file of the registry, adds none to it, and leaves the batches that the model is given."""
+    law = "training-leaves-inputs"
+    yaml = write_registry(case.data.index.registry, root)
+    before = _files(root)
+    run = make(yaml, case, max_steps=STEPS)
+    after = _files(root)
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
+            seen = "missing" if name not in after else "changed" if name in before else "new"
+            raise InvariantViolation(f"file {name}", seen, "as it was" if name in before else "absent", law)
+    if run.changed:
+        number, key = run.changed[0]
+        raise InvariantViolation(f"batch {number}, {key}", "changed by the step", "as it was given", law)
+
+
+def _files(root: Path) -> Mapping[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}

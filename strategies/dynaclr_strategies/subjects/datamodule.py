@@ -15,7 +15,11 @@ __all__ = ["make_datamodule", "materialise_datamodule"]
 def make_datamodule(experiments_yaml: Path, case: DataModuleCase) -> Any:
     """Return ``dynaclr``'s data module, before any setup."""
     from dynaclr.datamodule import MultiExperimentDataModule
+    from dynaclr.transforms import RandGaussianNoised
 
+    channels = [f"ch_{number}" for number in range(len(case.index.registry.experiments[0].source_channel))]
+    # As strong as the pixels are bright, so that it shows in each of them.
+    noise = RandGaussianNoised(channels, prob=1.0, std=64.0, sample_std=False)
     not_its_business = {"num_replicas", "rank", "drop_last"}
     sampling = {name: value for name, value in case.sampling.kwargs().items() if name not in not_its_business}
     return MultiExperimentDataModule(
@@ -29,6 +33,7 @@ def make_datamodule(experiments_yaml: Path, case: DataModuleCase) -> Any:
         num_workers=case.num_workers,
         channel_dropout_channels=list(case.channel_dropout_channels),
         channel_dropout_prob=case.channel_dropout_prob,
+        augmentations=[noise] if case.augmented else [],
         include_wells=case.index.include_wells,
         exclude_fovs=case.index.exclude_fovs,
         **sampling,

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dynaclr_strategies.cases import DataModuleCase
+from dynaclr_strategies.cases import TrainingCase
+from dynaclr_strategies.invariants.datamodule_runs import quiet, trainer_options
 from dynaclr_strategies.subjects.base import Subject, on_disk, subject
 from dynaclr_strategies.subjects.datamodule import make_datamodule, materialise_datamodule
 
-__all__ = ["Run", "fit", "make_run"]
+__all__ = ["Run", "fit", "make_model", "make_run"]
 
 
 @dataclass
@@ -23,107 +20,96 @@ class Run:
 
     Attributes
     ----------
-    datamodule
-        The data module that was trained on.
-    trained, validated
-        The transformed batches by epoch, in their order; those of the sanity check are validated in epoch -1.
     losses
         The training losses, step by step.
     gradients
         The gradients at the last step, by parameter; None where none arrived.
-    weights
-        The parameters after the run.
+    weights_before, weights
+        The parameters before and after the run.
+    changed
+        Number and key of what a step changed in the batch that it was given.
     """
 
-    datamodule: Any
-    trained: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-    validated: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     gradients: dict[str, Any] = field(default_factory=dict)
+    weights_before: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, Any] = field(default_factory=dict)
+    changed: list[tuple[int, str]] = field(default_factory=list)
 
 
-def make_run(experiments_yaml: Path, case: DataModuleCase, **options: Any) -> Run:
+def make_run(experiments_yaml: Path, case: TrainingCase, **options: Any) -> Run:
     """Train a small encoder with ``dynaclr``'s data module, module and NTXentHCL, with a real trainer on the CPU.
 
     Parameters
     ----------
     experiments_yaml, case
-        What to train on; the seed of the sampling is that of the encoder's weights too.
+        What to train on, and how.
     **options
         Of the trainer.
     """
-    return fit(make_datamodule(experiments_yaml, case), case.sampling.seed, **options)
+    return fit(make_datamodule(experiments_yaml, case.data), make_model(case), **options)
 
 
-def fit(datamodule: Any, seed: int, **options: Any) -> Run:
-    """Train on a data module as `make_run` does."""
+def fit(datamodule: Any, model: Any, **options: Any) -> Run:
+    """Train a model on a data module as `make_run` does."""
     from lightning.pytorch import Trainer
 
-    run = Run(datamodule)
-    with _quiet():
-        model = _model(datamodule, seed)
-        trainer = Trainer(
-            accelerator="cpu",
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            callbacks=[_recorder(run)],
-            **options,
-        )
+    run = Run(weights_before=_weights(model))
+    with quiet():
+        trainer = Trainer(**{**trainer_options(), **options}, callbacks=[_recorder(run)], num_sanity_val_steps=0)
         trainer.fit(model, datamodule=datamodule)
-    run.weights = {name: value.detach().clone() for name, value in model.named_parameters()}
+    run.weights = _weights(model)
     return run
 
 
-def _model(datamodule: Any, seed: int) -> Any:
+def _weights(model: Any) -> dict[str, Any]:
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
+
+
+def make_model(case: TrainingCase) -> Any:
+    """Return ``dynaclr``'s module around a small encoder; its weights are the same for the same seed."""
     import torch
 
     from dynaclr.engine import ContrastiveModule
-    from dynaclr.experiment import ExperimentRegistry
     from dynaclr.loss import NTXentHCL
 
-    channels = ExperimentRegistry.from_yaml(datamodule.experiments_yaml).num_source_channels
-    planes = datamodule.z_range.stop - datamodule.z_range.start
-    height, width = datamodule.final_yx_patch_size
+    first, stop = case.data.index.z_range
+    height, width = case.data.final_yx_patch_size
+    channels = len(case.data.index.registry.experiments[0].source_channel)
 
     class Encoder(torch.nn.Module):
         """Three layers without a kink, so that every weight gets a gradient."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.body = torch.nn.Linear(channels * planes * height * width, 6)
+            self.body = torch.nn.Linear(channels * (stop - first) * height * width, 6)
             self.features = torch.nn.Linear(6, 5)
             self.projection = torch.nn.Linear(5, 4)
 
         def forward(self, x: Any) -> tuple[Any, Any]:
-            """Return features and projections."""
-            features = self.features(torch.tanh(self.body(x.flatten(1) / 256)))
+            """Return features and projections of pixels between 0 and 256."""
+            features = self.features(torch.tanh(self.body(x.flatten(1) / 128 - 1)))
             return features, self.projection(torch.tanh(features))
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(case.data.sampling.seed)
         encoder = Encoder()
-    return ContrastiveModule(encoder, NTXentHCL(0.07, 0.5), lr=1e-2, example_input_array_shape=None)
+    loss = NTXentHCL(case.temperature, case.beta)
+    return ContrastiveModule(encoder, loss, lr=1e-2, example_input_array_shape=None)
 
 
 def _recorder(run: Run) -> Any:
+    import torch
     from lightning.pytorch import Callback
 
+    given: dict[str, Any] = {}
+
     class Recorder(Callback):
-        """Keeps what the model sees, before anything can go wrong with it."""
+        """Keeps what a step is given, and what it leaves."""
 
-        def on_train_batch_start(self, trainer: Any, _module: Any, batch: Any, _number: int) -> None:
-            run.trained.append((trainer.current_epoch, batch))
-
-        def on_validation_batch_start(self, trainer: Any, _module: Any, batch: Any, *_: int) -> None:
-            run.validated.append((-1 if trainer.sanity_checking else trainer.current_epoch, batch))
-
-        def on_train_batch_end(self, _trainer: Any, _module: Any, outputs: Any, *_: Any) -> None:
-            run.losses.append(float(outputs["loss"]))
+        def on_train_batch_start(self, _trainer: Any, _module: Any, batch: Any, _number: int) -> None:
+            given.clear()
+            given.update({key: value.clone() for key, value in batch.items() if isinstance(value, torch.Tensor)})
 
         def on_before_optimizer_step(self, _trainer: Any, module: Any, _optimizer: Any) -> None:
             run.gradients = {
@@ -131,23 +117,24 @@ def _recorder(run: Run) -> Any:
                 for name, value in module.named_parameters()
             }
 
+        def on_train_batch_end(self, _trainer: Any, _module: Any, outputs: Any, batch: Any, number: int) -> None:
+            run.losses.append(float(outputs["loss"]))
+            # Bit by bit: what is not a number is the same as itself here.
+            run.changed += [
+                (number, key) for key, value in given.items() if not torch.equal(_bits(value), _bits(batch[key]))
+            ]
+
     return Recorder()
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's advice out of thousands of runs of a few steps."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "dynaclr")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+def _bits(value: Any) -> Any:
+    import torch
+
+    return value.contiguous().view(torch.uint8)
 
 
-subject(Subject("training", DataModuleCase, make_run, on_disk, materialise_datamodule))
+def _materialise(case: TrainingCase, folder: Path) -> None:
+    materialise_datamodule(case.data, folder)
+
+
+subject(Subject("training", TrainingCase, make_run, on_disk, _materialise))
