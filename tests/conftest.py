@@ -8,23 +8,26 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from hypothesis.database import DirectoryBasedExampleDatabase
+
+from dynaclr_strategies.fuzzing.examples import ExamplesError, example_database
 
 # The witnesses are shared by test modules of one folder; ``--import-mode=importlib`` puts no folder on the path.
 sys.path.insert(0, str(Path(__file__).parent / "property"))
 
-EXAMPLES = Path(__file__).parent.parent / ".hypothesis" / "examples"
+try:
+    EXAMPLES = example_database(Path(__file__).parent.parent / ".hypothesis" / "examples")
+except ExamplesError as problem:
+    # Raised as it is, pytest would show a stack trace of itself.
+    sys.exit(str(problem))
 
 # The database is named in every profile: one derived from Hypothesis' own `ci` inherits `database=None` and replays
 # nothing. Derandomized runs cannot have one. No deadline: it is raised outside the test body and leaves no bundle.
 # Nor is anything else left to the default, which is another one wherever the variable CI is set.
-settings.register_profile(
-    "dev", database=DirectoryBasedExampleDatabase(EXAMPLES), derandomize=False, deadline=None, max_examples=50
-)
+settings.register_profile("dev", database=EXAMPLES, derandomize=False, deadline=None, max_examples=50)
 settings.register_profile("ci", database=None, derandomize=True, deadline=None, max_examples=100, print_blob=True)
 settings.register_profile(
     "nightly",
-    database=DirectoryBasedExampleDatabase(EXAMPLES),
+    database=EXAMPLES,
     derandomize=False,
     deadline=None,
     max_examples=2000,

@@ -139,6 +139,7 @@ LIBRARY = [
     "faults",
     "from_types",
     "conformance",
+    "fuzzing",
 ]
 WITH_HYPOTHESIS = LIBRARY[LIBRARY.index("holding") :]
 WITH_PYTEST = {"reproduction.plugin", "conformance"}
