@@ -139,6 +139,7 @@ LIBRARY = [
     "faults",
     "from_types",
     "conformance",
+    "law_cases",
     "fuzzing",
 ]
 WITH_HYPOTHESIS = LIBRARY[LIBRARY.index("holding") :]

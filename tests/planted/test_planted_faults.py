@@ -19,15 +19,15 @@ HERE = Path(__file__).parent
 SUITE = HERE.parent / "property"
 
 SEEN_BY = {
-    "wrong_channel_map": "test_dataset_laws.py",
-    "cache_keyed_by_fov_name": "test_dataset_laws.py",
+    "wrong_channel_map": "test_dataset_laws.py::test_anchor_pixels",
+    "cache_keyed_by_fov_name": "test_dataset_laws.py::test_anchor_pixels",
     "remainder_to_the_last_condition": "test_sampler_composition.py",
     "enrichment_ignores_conditions": "test_sampler_composition.py",
-    "unequal_ranks": "test_sampler_reproducibility.py",
-    "tau_zero_as_positive": "test_dataset_laws.py",
-    "sister_as_positive": "test_index_laws.py",
-    "dropout_in_validation": "test_datamodule_laws.py",
-    "unseeded_positives": "test_dataset_laws.py",
+    "unequal_ranks": "test_sampler_reproducibility.py::test_ranks_equal_length",
+    "tau_zero_as_positive": "test_dataset_laws.py::test_positive_is_another_frame",
+    "sister_as_positive": "test_index_laws.py::test_law[line-of-descent]",
+    "dropout_in_validation": "test_datamodule_laws.py::test_dropout_only_in_training",
+    "unseeded_positives": "test_dataset_laws.py::test_batches_repeatable",
 }
 """The part of the suite in which each fault has to show."""
 

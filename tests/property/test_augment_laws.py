@@ -13,7 +13,6 @@ import pytest
 import torch
 from augment_witnesses import NORMALIZE, WITNESSES, Witness
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 from searches import reached, smallest
 
@@ -21,22 +20,16 @@ from dynaclr_strategies.augment_cases import augment_cases
 from dynaclr_strategies.holding import hold
 from dynaclr_strategies.invariants import INVARIANTS, Invariant, InvariantViolation, augment
 from dynaclr_strategies.invariants.evidence import PatchEvidence
-from dynaclr_strategies.loss_descriptions import AugmentCase, Transform
+from dynaclr_strategies.law_cases import law_cases
+from dynaclr_strategies.loss_descriptions import AugmentCase
 from dynaclr_strategies.oracles.augment import percentile
 from dynaclr_strategies.subjects import SUBJECTS
 from dynaclr_strategies.subjects.augment import make_augment
 
 LAWS = [law for law in INVARIANTS.values() if law.subject == "augment"]
-INTENSITY: list[Transform] = ["contrast", "scale", "smooth", "noise"]
-RANDOM: list[Transform] = ["affine", *INTENSITY]
 
 # Hundreds of samples each.
 EXPENSIVE = settings(max_examples=max(10, settings().max_examples // 3))
-
-
-def cases(*transforms: Transform) -> st.SearchStrategy[AugmentCase]:
-    """Return the strategy for some transforms."""
-    return augment_cases(transforms=transforms)
 
 
 # --- the laws hold ----------------------------------------------------------------------------------------------------
@@ -79,72 +72,72 @@ def test_generators_are_left_alone(case: AugmentCase) -> None:
     hold("augment-generator-left-alone", case)
 
 
-@given(case=cases("dropout", "rotate", *RANDOM))
+@given(case=law_cases("augment-probability-zero-is-identity"))
 def test_probability_zero_is_the_identity(case: AugmentCase) -> None:
     """With probability 0 nothing changes."""
     hold("augment-probability-zero-is-identity", case)
 
 
 @EXPENSIVE
-@given(case=cases(*RANDOM))
+@given(case=law_cases("augment-drawn-per-sample"))
 def test_parameters_are_drawn_for_each_sample(case: AugmentCase) -> None:
     """With probability 1 equal samples all change, and no two of them alike."""
     hold("augment-drawn-per-sample", case)
 
 
 @EXPENSIVE
-@given(case=cases(*RANDOM))
+@given(case=law_cases("augment-probability-is-of-a-sample"))
 def test_probability_is_that_of_a_sample(case: AugmentCase) -> None:
     """About that share of the samples changes, not whole batches."""
     hold("augment-probability-is-of-a-sample", case)
 
 
 @EXPENSIVE
-@given(case=cases("affine", "rotate"))
+@given(case=law_cases("augment-moves-channels-together"))
 def test_channels_move_together(case: AugmentCase) -> None:
     """A spatial transform moves all keys of a sample alike."""
     hold("augment-moves-channels-together", case)
 
 
 @EXPENSIVE
-@given(case=cases(*INTENSITY))
+@given(case=law_cases("augment-channels-on-their-own"))
 def test_channels_shine_on_their_own(case: AugmentCase) -> None:
     """An intensity transform draws for each key."""
     hold("augment-channels-on-their-own", case)
 
 
-@given(case=cases("dropout"))
+@given(case=law_cases("dropout-whole-channels"))
 def test_channels_are_kept_or_zeroed_whole(case: AugmentCase) -> None:
     """No channel is changed in part or scaled."""
     hold("dropout-whole-channels", case)
 
 
-@given(case=cases("dropout"))
+@given(case=law_cases("dropout-probability-one-drops-all"))
 def test_probability_one_drops_all(case: AugmentCase) -> None:
     """Everything that is listed."""
     hold("dropout-probability-one-drops-all", case)
 
 
-@given(case=cases("dropout"))
+@given(case=law_cases("dropout-off-in-evaluation"))
 def test_evaluation_drops_nothing(case: AugmentCase) -> None:
     """In evaluation mode the batch passes through, and the generator does not move."""
     hold("dropout-off-in-evaluation", case)
 
 
 @EXPENSIVE
-@given(case=cases("dropout").filter(lambda case: 0 < case.prob < 1 and bool(case.listed)))
+@given(case=law_cases("dropout-independent"))
 def test_samples_and_channels_are_independent(case: AugmentCase) -> None:
     """Each is dropped with p, and two are dropped together with p squared."""
     hold("dropout-independent", case)
 
 
-@given(case=cases("normalize"))
+@given(case=law_cases("augment-equals-statistics"))
 def test_normalization_is_by_own_statistics(case: AugmentCase) -> None:
     """Each sample and channel gets its own statistics."""
     hold("augment-equals-statistics", case)
 
 
-@given(case=cases("percentiles"))
+@given(case=law_cases("augment-equals-percentiles"))
 def test_percentiles_are_mapped_to_the_target(case: AugmentCase) -> None:
     """Those of each sample and channel."""
     hold("augment-equals-percentiles", case)
@@ -227,7 +220,7 @@ def test_augment_cases_reach_and_shrink() -> None:
         lambda case: case.dtype == "float16" and case.pixels == "one bright",
         lambda case: case.own_generator and case.prob == 1,
     )
-    assert smallest(cases("noise")) == AugmentCase(transform="noise")
+    assert smallest(augment_cases(transforms=["noise"])) == AugmentCase(transform="noise")
     assert smallest(augment_cases()) == AugmentCase(transform="dropout")
 
 

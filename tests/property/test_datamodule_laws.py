@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from datamodule_witnesses import WITNESSES, Witness
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 from searches import reached, smallest
 
@@ -17,6 +16,7 @@ from dynaclr_strategies.descriptions import FovDescription, TrackDescription
 from dynaclr_strategies.holding import hold
 from dynaclr_strategies.invariants import INVARIANTS, InvariantViolation
 from dynaclr_strategies.invariants.datamodule_runs import named, oracle_of, set_up
+from dynaclr_strategies.law_cases import law_cases
 from dynaclr_strategies.sampler_descriptions import SamplerOptions
 from dynaclr_strategies.subjects import SUBJECTS, run_law
 from dynaclr_strategies.subjects.base import scratch_folder
@@ -50,7 +50,7 @@ def test_resumes_with_the_next(case: DataModuleCase) -> None:
 
 
 @LOADERS
-@given(case=datamodule_cases(min_held_out=1, max_held_out=2))
+@given(case=law_cases("validation-complete"))
 def test_validation_complete(case: DataModuleCase) -> None:
     """Each anchor counts once."""
     hold("validation-complete", case)
@@ -78,7 +78,7 @@ def test_dropout_only_in_training(case: DataModuleCase) -> None:
 
 
 @RUNS
-@given(case=datamodule_cases(augmented=st.just(True)))
+@given(case=law_cases("noise-only-in-training"))
 def test_noise_only_in_training(case: DataModuleCase) -> None:
     """Nothing random happens to validation."""
     hold("noise-only-in-training", case)
@@ -99,21 +99,21 @@ def test_same_seed_same_batches(case: DataModuleCase) -> None:
 
 
 @RUNS
-@given(case=datamodule_cases(min_held_out=1))
+@given(case=law_cases("validation-repeats"))
 def test_validation_repeats(case: DataModuleCase) -> None:
     """Epochs can be compared."""
     hold("validation-repeats", case)
 
 
 @RUNS
-@given(case=datamodule_cases(augmented=st.just(True)))
+@given(case=law_cases("noise-drawn-anew"))
 def test_noise_drawn_anew(case: DataModuleCase) -> None:
     """Two views of a cell are two."""
     hold("noise-drawn-anew", case)
 
 
 @RUNS
-@given(case=datamodule_cases(augmented=st.just(True)))
+@given(case=law_cases("another-seed-other-batches"))
 def test_another_seed_other_batches(case: DataModuleCase) -> None:
     """Seeds are for something."""
     hold("another-seed-other-batches", case)

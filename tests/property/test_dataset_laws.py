@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from dataset_witnesses import WITNESSES, PaddedWithZeros, ReferenceDataset, Witness
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from searches import reached, smallest
 
 from dynaclr_strategies.cases import DatasetCase, IndexCase
@@ -18,6 +17,7 @@ from dynaclr_strategies.dataset_cases import dataset_cases
 from dynaclr_strategies.descriptions import FovDescription, RegistryDescription
 from dynaclr_strategies.holding import hold
 from dynaclr_strategies.invariants import INVARIANTS, Invariant, InvariantViolation, dataset
+from dynaclr_strategies.law_cases import law_cases
 from dynaclr_strategies.oracles.dataset import DatasetOracle
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.subjects import run_law
@@ -28,8 +28,6 @@ LAWS = [law for law in INVARIANTS.values() if law.subject == "dataset"]
 
 # Every example writes stores; some laws read them several times: fewer of those.
 FEWER = settings(max_examples=max(10, settings().max_examples // 4))
-
-with_positives = dataset_cases(fit=st.just(True))
 
 
 # --- what a batch depends on; first, as nothing else can be said of positives that change from call to call -----------
@@ -72,7 +70,7 @@ def test_cache_changes_nothing(case: DatasetCase) -> None:
 
 
 @FEWER
-@given(case=with_positives)
+@given(case=law_cases("positive-by-address"))
 def test_positive_by_address(case: DatasetCase) -> None:
     """The other anchors do not matter."""
     hold("positive-by-address", case)
@@ -80,7 +78,7 @@ def test_positive_by_address(case: DatasetCase) -> None:
 
 @FEWER
 @pytest.mark.parametrize("what", ["seed", "epoch", "occurrence"])
-@given(case=with_positives)
+@given(case=law_cases("positives-by-seed"))
 def test_positives_by(what: str, case: DatasetCase) -> None:
     """Seed, epoch and occurrence each matter."""
     hold(f"positives-by-{what}", case)
@@ -96,7 +94,7 @@ def test_anchor_pixels(case: DatasetCase) -> None:
 
 
 @settings(max_examples=max(10, settings().max_examples // 2))
-@given(case=with_positives)
+@given(case=law_cases("positive-pixels"))
 def test_positive_pixels(case: DatasetCase) -> None:
     """Positives show what they should."""
     hold("positive-pixels", case)
@@ -120,35 +118,35 @@ def test_window_outside_is_an_error(case: DatasetCase) -> None:
 
 
 @settings(max_examples=max(10, settings().max_examples // 2))
-@given(case=with_positives)
+@given(case=law_cases("positive-on-line-of-descent"))
 def test_positive_on_line_of_descent(case: DatasetCase) -> None:
     """The same cell, or its descendants."""
     hold("positive-on-line-of-descent", case)
 
 
 @FEWER
-@given(case=with_positives)
+@given(case=law_cases("tau-in-range"))
 def test_tau_in_range(case: DatasetCase) -> None:
     """As many frames later as the range allows."""
     hold("tau-in-range", case)
 
 
 @FEWER
-@given(case=with_positives)
+@given(case=law_cases("positive-is-another-frame"))
 def test_positive_is_another_frame(case: DatasetCase) -> None:
     """The anchor itself for tau 0 alone."""
     hold("positive-is-another-frame", case)
 
 
 @FEWER
-@given(case=with_positives)
+@given(case=law_cases("tau-distribution"))
 def test_tau_distribution(case: DatasetCase) -> None:
     """As often as the formula says."""
     hold("tau-distribution", case)
 
 
 @FEWER
-@given(case=with_positives)
+@given(case=law_cases("positive-uniform"))
 def test_positive_uniform(case: DatasetCase) -> None:
     """No daughter before the other."""
     hold("positive-uniform", case)

@@ -21,15 +21,13 @@ from searches import reached, smallest
 from dynaclr_strategies.embeddings import embeddings, loss_cases
 from dynaclr_strategies.holding import hold
 from dynaclr_strategies.invariants import INVARIANTS, Invariant, InvariantViolation, loss
+from dynaclr_strategies.law_cases import law_cases
 from dynaclr_strategies.loss_descriptions import FLOATS, EmbeddingsDescription, LossCase, RowDescription
 from dynaclr_strategies.oracles.loss import DenseLoss
 from dynaclr_strategies.subjects import SUBJECTS
 from dynaclr_strategies.subjects.loss import make_loss
 
 LAWS = [law for law in INVARIANTS.values() if law.subject == "loss"]
-PLAIN = loss_cases().map(lambda case: LossCase(**{**vars(case), "mask_same_lineage": False}))
-MASKED = loss_cases().map(lambda case: LossCase(**{**vars(case), "mask_same_lineage": True}))
-DEBIASED = loss_cases().map(lambda case: LossCase(**{**vars(case), "tau_plus": case.tau_plus or 0.2}))
 
 # The derivative by every entry of the embeddings.
 EXPENSIVE = settings(max_examples=max(10, settings().max_examples // 2))
@@ -38,19 +36,19 @@ EXPENSIVE = settings(max_examples=max(10, settings().max_examples // 2))
 # --- the laws hold ----------------------------------------------------------------------------------------------------
 
 
-@given(case=PLAIN)
+@given(case=law_cases("loss-equals-reference"))
 def test_the_loss_equals_the_reference(case: LossCase) -> None:
     """In every dtype, at every temperature, with and without beta and debiasing."""
     hold("loss-equals-reference", case)
 
 
-@given(case=MASKED)
+@given(case=law_cases("loss-masks-lineages"))
 def test_masked_lineages_are_no_negatives(case: LossCase) -> None:
     """Rows of one lineage are not negatives with the mask, and lineages are not looked at without it."""
     hold("loss-masks-lineages", case)
 
 
-@given(case=PLAIN)
+@given(case=law_cases("loss-beta-zero-is-ntxent"))
 def test_beta_zero_is_ntxent(case: LossCase) -> None:
     """With beta 0 the loss is NTXentLoss, with several positives per anchor too."""
     hold("loss-beta-zero-is-ntxent", case)
@@ -68,7 +66,7 @@ def test_weights_have_mean_one(case: LossCase) -> None:
     hold("loss-weights-have-mean-one", case)
 
 
-@given(case=DEBIASED)
+@given(case=law_cases("loss-debiased-has-a-floor"))
 def test_debiasing_has_a_floor(case: LossCase) -> None:
     """The debiased sum is never below the published floor, and reaches it."""
     hold("loss-debiased-has-a-floor", case)
@@ -156,7 +154,7 @@ def test_the_plain_loss_is_sound(law: Invariant) -> None:
     law.check(PlainLoss, case)
 
 
-@given(case=PLAIN)
+@given(case=law_cases("loss-beta-zero-is-ntxent"))
 def test_the_bound_is_not_loose(case: LossCase) -> None:
     """Rounding is allowed for, and nothing else: a wrong third digit of the temperature would show.
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dynaclr_strategies.invariants.base import InvariantViolation, invariant
+from dynaclr_strategies.invariants.nearness import used
 from dynaclr_strategies.loss_descriptions import FLOATS, EmbeddingsDescription, LossCase, RowDescription
 from dynaclr_strategies.oracles.loss import DenseLoss, ntxent
 
@@ -63,6 +64,7 @@ def _where(case: LossCase) -> str:
 
 
 def _compare(law: str, where: str, seen: float, expected: float, error: float) -> None:
+    used("rounding", abs(seen - expected) / error if error else 0.0)
     if not abs(seen - expected) <= error:  # in this order NaN is a violation
         raise InvariantViolation(where, f"loss {seen!r}", f"{expected!r}, give or take {error:.2g}", law)
 
@@ -271,6 +273,7 @@ def check_loss_gradient_is_the_derivative(make: MakeLoss, case: LossCase) -> Non
     for place in np.ndindex(exact.shape):
         seen = 0.0 if gradient is None else float(gradient[place])
         bound = float(error[place])
+        used("rounding", float(abs(seen - expected[place])) / bound if bound else 0.0)
         if not abs(seen - expected[place]) <= bound:
             where = f"row {place[0]}, feature {place[1]} of {_where(case)}"
             raise InvariantViolation(

@@ -18,6 +18,7 @@ from fractions import Fraction
 import pandas as pd
 
 from dynaclr_strategies.invariants.base import InvariantViolation, invariant
+from dynaclr_strategies.invariants.nearness import used
 from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, alone, at_epoch, blame, global_batches
 from dynaclr_strategies.oracles.sampler import CascadeOracle, floor_and_ceiling
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
@@ -46,7 +47,9 @@ def is_improbable(successes: int, trials: int, probability: Fraction) -> bool:
         divergence += share * math.log(share / p)
     if share < 1:
         divergence += (1 - share) * math.log((1 - share) / (1 - p))
-    return -trials * divergence < math.log(FALSE_ALARM)
+    exponent = -trials * divergence
+    used("chance", exponent / math.log(FALSE_ALARM))
+    return exponent < math.log(FALSE_ALARM)
 
 
 def _epochs(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> Iterator[list[Batch]]:
