@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from dynaclr_strategies.fuzzing.examples import ExamplesError, example_database
 
@@ -23,10 +23,21 @@ except ExamplesError as problem:
 # The database is named in every profile: one derived from Hypothesis' own `ci` inherits `database=None` and replays
 # nothing. Derandomized runs cannot have one. No deadline: it is raised outside the test body and leaves no bundle.
 # Nor is anything else left to the default, which is another one wherever the variable CI is set.
-settings.register_profile("dev", database=EXAMPLES, derandomize=False, deadline=None, max_examples=50)
-settings.register_profile("ci", database=None, derandomize=True, deadline=None, max_examples=100, print_blob=True)
+# A bundle shows the failure; what else could vary in it takes longer to find out than to find and shrink it.
+PHASES = [phase for phase in Phase if phase is not Phase.explain]
+settings.register_profile("dev", phases=PHASES, database=EXAMPLES, derandomize=False, deadline=None, max_examples=50)
+settings.register_profile(
+    "ci",
+    database=None,
+    derandomize=True,
+    deadline=None,
+    max_examples=100,
+    print_blob=True,
+    phases=PHASES,
+)
 settings.register_profile(
     "nightly",
+    phases=PHASES,
     database=EXAMPLES,
     derandomize=False,
     deadline=None,

@@ -121,18 +121,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         laws = chosen_laws(options.laws, options.shard)
         # Before a worker needs it, so that a variable that cannot be used is told in one sentence.
         example_database(options.database)
-        for folder in (options.database, options.bundles):
-            folder.mkdir(parents=True, exist_ok=True)
+        _check_folder("--database", options.database)
+        _check_folder("--bundles", options.bundles)
     except (_UsageError, ExamplesError) as problem:
         sys.stderr.write(f"{problem}\n")
-        return 2
-    except OSError as problem:
-        sys.stderr.write(f"{problem.filename!r} needs to be a folder that can be made: {problem.strerror}.\n")
         return 2
     seed = secrets.randbits(32) if options.seed is None else options.seed
     workers = options.workers or _cores()
     sys.stdout.write(f"searching {len(laws)} laws for {options.minutes:g} min, {workers} workers, --seed {seed}\n")
     return _search(options, laws, workers, seed)
+
+
+def _check_folder(option: str, folder: Path) -> None:
+    """Refuse a folder that could not be made, hours before there is something to write."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise _UsageError(f"{option}={str(folder)!r} needs to be a folder to write in, or one that can be made.")
 
 
 def _cores() -> int:
@@ -174,6 +178,9 @@ def _search(options: argparse.Namespace, laws: list[str], workers: int, seed: in
                     line.show(crew.tally)
             finally:
                 crew.stop()
+        if crew.never_began:
+            sys.stderr.write("Workers end before they begin; see above for what they say.\n")
+            return 2
         sys.stdout.write(summary(board, crew.tally))
     return 1 if crew.tally.failures or crew.tally.abandoned else 0
 

@@ -114,8 +114,13 @@ class Crew:
         """Whether there is something left to wait for."""
         return any(worker.job is not None for worker in self._workers.values()) or self._goes_on()
 
+    @property
+    def never_began(self) -> bool:
+        """Whether the workers cannot even be started."""
+        return self._stillborn >= _MOST_STILLBORN
+
     def _goes_on(self) -> bool:
-        return now() < self._board.until[0] and bool(self._schedule.left) and self._stillborn < _MOST_STILLBORN
+        return now() < self._board.until[0] and bool(self._schedule.left) and not self.never_began
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 

@@ -15,8 +15,8 @@ _RECENT = 3
 class Schedule:
     """Deals slices of time out to laws.
 
-    Every second slice goes to the law that had least time so far, so that none is forgotten. The others are drawn, with
-    chances in proportion to the arcs per second that a law's last slices discovered.
+    Every second slice goes round all laws, so that none is forgotten. The others are drawn, with chances in proportion
+    to the arcs per second that a law's last slices discovered.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class Schedule:
 
     def __init__(self, laws: Sequence[str], seed: int) -> None:
         self._rng = np.random.default_rng(seed)
-        self._seconds = dict.fromkeys(laws, 0.0)
+        self._rounds = dict.fromkeys(laws, 0)
         self._recent: dict[str, deque[tuple[float, int]]] = {law: deque(maxlen=_RECENT) for law in laws}
         self._first: list[str] = []
         self._dealt = 0
@@ -36,7 +36,7 @@ class Schedule:
     @property
     def left(self) -> list[str]:
         """Laws that have not been retired."""
-        return list(self._seconds)
+        return list(self._rounds)
 
     def deal(self, running: Collection[str]) -> str | None:
         """Return the next law; None if all are retired.
@@ -46,7 +46,7 @@ class Schedule:
         running
             Laws that are being searched now. They are not dealt out again, unless there is nothing else to do.
         """
-        free = [law for law in self._seconds if law not in running] or self.left
+        free = [law for law in self._rounds if law not in running] or self.left
         if not free:
             return None
         waiting = [law for law in self._first if law in free]
@@ -54,27 +54,25 @@ class Schedule:
             self._first.remove(waiting[0])
             return waiting[0]
         self._dealt += 1
-        least = min(free, key=self._seconds.__getitem__)
-        if self._dealt % 2 or not self._recent[least]:
+        least = min(free, key=self._rounds.__getitem__)
+        if self._dealt % 2 or not self._rounds[least]:
+            self._rounds[least] += 1
             return least
         chances = np.array([self._discoveries(law) for law in free])
         return free[int(self._rng.choice(len(free), p=chances / chances.sum()))]
 
     def told(self, law: str, seconds: float, new_arcs: int) -> None:
         """Take in what a slice was good for."""
-        if law in self._seconds:
-            # A law with few cases is done with them in no time, and would be dealt out again and again.
-            self._seconds[law] += max(seconds, 1.0)
-            self._recent[law].append((seconds, new_arcs))
+        self._recent[law].append((seconds, new_arcs))
 
     def put_first(self, law: str) -> None:
         """Deal a law out next: its slice was cut off."""
-        if law in self._seconds:
+        if law in self._rounds:
             self._first.append(law)
 
     def retire(self, law: str) -> None:
         """Deal a law out never again."""
-        self._seconds.pop(law, None)
+        self._rounds.pop(law, None)
 
     def _discoveries(self, law: str) -> float:
         """Return arcs per second, with one arc more than there were, so that no law is given up."""
