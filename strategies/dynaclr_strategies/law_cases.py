@@ -80,6 +80,8 @@ _OF_LAW: dict[str, Cases] = {
     "dropout-probability-one-drops-all": _transformed("dropout"),
     "dropout-off-in-evaluation": _transformed("dropout"),
     "dropout-independent": _some_dropped,
+    "experiments-do-not-mix": lambda: index_cases(min_experiments=2, selected=st.just(False)),
+    "one-store-two-names": lambda: index_cases(min_experiments=2),
     "loss-equals-reference": _UNMASKED,
     "loss-beta-zero-is-ntxent": _UNMASKED,
     "loss-masks-lineages": _losses(lambda case: replace(case, mask_same_lineage=True)),

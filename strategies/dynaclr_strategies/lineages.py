@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from hypothesis import event
 from hypothesis import strategies as st
@@ -28,6 +29,7 @@ class _Cell:
     no_parent: NoParent
 
 
+@lru_cache(maxsize=4096)
 def _cells(frames: int, size: tuple[int, int]) -> st.SearchStrategy[_Cell]:
     drift = st.sampled_from((0.0, 0.5, -0.5, 3.0))
     return st.builds(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from functools import lru_cache
+from typing import Any, Literal
 
 from hypothesis import event
 from hypothesis import strategies as st
@@ -29,6 +30,9 @@ COLUMNS: tuple[Columns, ...] = (("parent_track_id",), ("z", "id", "parent_track_
 Version = Literal["0.4", "0.5"]
 VERSIONS: tuple[Version, ...] = ("0.4", "0.5")
 NAMES = ("exp_a", "exp_b", "2024_07_22", "exp Ä β", "true")
+
+
+_shared = lru_cache(maxsize=1024)
 
 
 @st.composite
@@ -58,6 +62,12 @@ def conditions(draw: st.DrawFn, *, max_conditions: int = 3, max_wells: int = 2) 
     return ConditionWells(condition_wells=tuple(pairs), unlabelled=spare)
 
 
+# Made once for each set of bounds: to make a strategy takes longer than to draw from it.
+_lineages, _channel_sets, _time_axes = _shared(lineages), _shared(channel_sets), _shared(time_axes)
+_just: Any = _shared(st.just)
+_CONDITIONS = conditions()
+
+
 def _wells(
     draw: st.DrawFn,
     plate: ConditionWells,
@@ -73,7 +83,7 @@ def _wells(
             z, y, x = draw(size, label="size")
             # Something to train on in every labelled well; spare wells and further FOVs may be empty or untracked.
             is_first = number == 0 and well not in plate.unlabelled
-            cells = lineages(frames=frames, size=(y, x), min_tracks=int(is_first), max_tracks=max_tracks)
+            cells = _lineages(frames=frames, size=(y, x), min_tracks=int(is_first), max_tracks=max_tracks)
             tracks = draw(cells, label="tracks")
             has_csv = is_first or not draw(st.booleans(), label="no CSV")
             fov = FovDescription(name=str(number), frames=frames, z=z, y=y, x=x, tracks=tracks, has_csv=has_csv)
@@ -82,6 +92,7 @@ def _wells(
     return tuple(wells)
 
 
+@lru_cache(maxsize=1024)
 def _sizes(min_size: int, max_size: int, max_z: int) -> st.SearchStrategy[tuple[int, int, int]]:
     return st.tuples(st.integers(1, max_z), st.integers(min_size, max_size), st.integers(min_size, max_size))
 
@@ -125,9 +136,9 @@ def experiments(
             f"min_size={min_size!r} must lie between 1 and max_size={max_size!r}, "
             f"max_z={max_z!r}, max_fovs={max_fovs!r} and max_tracks={max_tracks!r} above 0"
         )
-    channels = draw(channel_sets(num_sources=num_sources), label="channels")
-    time = draw(time_axes(min_frames=min_frames, max_frames=max_frames), label="time axis")
-    plate = draw(conditions() if plates is None else plates, label="conditions")
+    channels = draw(_channel_sets(num_sources=num_sources), label="channels")
+    time = draw(_time_axes(min_frames=min_frames, max_frames=max_frames), label="time axis")
+    plate = draw(_CONDITIONS if plates is None else plates, label="conditions")
     return ExperimentDescription(
         name=draw(st.sampled_from(NAMES) if names is None else names, label="name"),
         channel_names=channels.channel_names,
@@ -143,6 +154,9 @@ def experiments(
         impossible_parents=draw(st.sampled_from(("error", "founder")), label="impossible_parents"),
         optional_columns=draw(st.sampled_from(COLUMNS), label="optional columns"),
     )
+
+
+_experiments = _shared(experiments)
 
 
 @st.composite
@@ -182,15 +196,15 @@ def registries(
         )
     if not 1 <= min_sources <= max_sources:
         raise InvalidArgument(f"min_sources={min_sources!r} must lie between 1 and max_sources={max_sources!r}")
-    sources = st.just(draw(st.integers(min_sources, max_sources), label="number of source channels"))
+    sources = _just(draw(st.integers(min_sources, max_sources), label="number of source channels"))
     names = draw(
         st.lists(st.sampled_from(NAMES), min_size=min_experiments, max_size=max_experiments, unique=True),
         label="names",
     )
     drawn = [
         draw(
-            experiments(
-                names=st.just(name),
+            _experiments(
+                names=_just(name),
                 num_sources=sources,
                 plates=plates,
                 min_frames=min_frames,

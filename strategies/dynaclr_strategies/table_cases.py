@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from hypothesis import event
@@ -54,6 +55,9 @@ def _stored(registry: st.SearchStrategy[RegistryDescription]) -> st.SearchStrate
     return st.builds(store, registry, st.sampled_from(VERSIONS))
 
 
+_FEW = _stored(registries(plates=conditions(max_conditions=2, max_wells=2), max_frames=3, max_tracks=1, max_size=9))
+
+
 @st.composite
 def registry_cases(draw: st.DrawFn, *, registry: st.SearchStrategy[RegistryDescription] | None = None) -> RegistryCase:
     """Strategy for registries together with a range of hours.
@@ -66,9 +70,7 @@ def registry_cases(draw: st.DrawFn, *, registry: st.SearchStrategy[RegistryDescr
     registry
         Where the registry comes from; by default `registries`, in both versions of OME-Zarr and with few cells.
     """
-    plates = conditions(max_conditions=2, max_wells=2)
-    few = registries(plates=plates, max_frames=3, max_tracks=1, max_size=9)
-    drawn = draw(_stored(few) if registry is None else registry, label="registry")
+    drawn = draw(_FEW if registry is None else registry, label="registry")
     return RegistryCase(registry=drawn, tau_range_hours=draw(_tau_ranges(drawn), label="tau range in hours"))
 
 
@@ -97,16 +99,21 @@ _RELATIVES: st.SearchStrategy[list[_Relative]] = st.lists(
 )
 
 
+@lru_cache(maxsize=8)
+def _plates(min_experiments: int) -> st.SearchStrategy[RegistryDescription]:
+    # Generations take time: half of the movies are long enough for some.
+    return st.one_of([registries(min_experiments=min_experiments, min_frames=f, **_SMALL) for f in (1, 5)])
+
+
 @st.composite
-def _tracked_registries(draw: st.DrawFn) -> RegistryDescription:
+def _tracked_registries(draw: st.DrawFn, min_experiments: int) -> RegistryDescription:
     """Strategy for registries with small plates and large families.
 
     Generates sisters, cousins, mothers that live on beside their daughters, ids that do not ascend from mother to
     daughter, and centroids between pixels. Promises what `registries` does. Shrinks towards what `registries` does.
     """
-    # Generations take time: half of the movies are long enough for some.
-    few = st.one_of([registries(min_frames=frames, **_SMALL) for frames in (1, 5)])
-    registry = _with_tracks(draw(few), lambda tracks, frames: _grown(tracks, draw(_RELATIVES, label="family"), frames))
+    plates = draw(_plates(min_experiments))
+    registry = _with_tracks(plates, lambda tracks, frames: _grown(tracks, draw(_RELATIVES, label="family"), frames))
     if draw(st.booleans(), label="ids descend"):
         registry = _with_tracks(registry, _descending)
     shift = draw(st.sampled_from((0.0, 0.5, 0.99)), label="shift")
@@ -177,7 +184,13 @@ def _selected(draw: st.DrawFn, case: IndexCase) -> IndexCase:
 
 
 @st.composite
-def index_cases(draw: st.DrawFn, *, registry: st.SearchStrategy[RegistryDescription] | None = None) -> IndexCase:
+def index_cases(
+    draw: st.DrawFn,
+    *,
+    registry: st.SearchStrategy[RegistryDescription] | None = None,
+    min_experiments: int = 1,
+    selected: st.SearchStrategy[bool] | None = None,
+) -> IndexCase:
     """Strategy for registries together with what is cut out of them.
 
     Generates what `registries` does, sisters and cousins, mothers that live on beside their daughters, centroids
@@ -189,9 +202,13 @@ def index_cases(draw: st.DrawFn, *, registry: st.SearchStrategy[RegistryDescript
     Parameters
     ----------
     registry
-        Where the registry comes from; wells and FOVs are selected only where it is left to the strategy.
+        Where the registry comes from.
+    min_experiments
+        How many experiments there are at least, one or two, where the registry is left to the strategy.
+    selected
+        Whether wells and FOVs may be selected; by default only where the registry is left to the strategy.
     """
-    drawn = draw(_tracked_registries() if registry is None else registry, label="registry")
+    drawn = draw(_tracked_registries(min_experiments) if registry is None else registry, label="registry")
     fovs = [fov for experiment in drawn.experiments for _, fov in experiment.fovs()]
     deep, high, wide = (min(getattr(fov, side) for fov in fovs) for side in ("z", "y", "x"))
     start = draw(st.integers(0, deep - 1), label="first plane")
@@ -201,7 +218,7 @@ def index_cases(draw: st.DrawFn, *, registry: st.SearchStrategy[RegistryDescript
         yx_patch_size=(draw(st.integers(1, high), label="height"), draw(st.integers(1, wide), label="width")),
         tau_range_hours=draw(_tau_ranges(drawn), label="tau range in hours"),
     )
-    if registry is None:
+    if registry is None if selected is None else draw(selected, label="selected"):
         case = _selected(draw, case)
         for parameter in ("include_wells", "exclude_fovs"):
             if getattr(case, parameter):

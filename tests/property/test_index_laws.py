@@ -17,6 +17,7 @@ from dynaclr_strategies.descriptions import FovDescription, RegistryDescription,
 from dynaclr_strategies.holding import hold
 from dynaclr_strategies.invariants import INVARIANTS, Invariant, InvariantViolation, index
 from dynaclr_strategies.invariants.evidence import TracksEvidence
+from dynaclr_strategies.law_cases import law_cases
 from dynaclr_strategies.oracles.index import IndexOracle
 from dynaclr_strategies.subjects import run_law
 from dynaclr_strategies.table_cases import index_cases
@@ -32,7 +33,7 @@ def test_law(law: str) -> None:
     """The law holds for every registry that is drawn."""
 
     @ON_DISK
-    @given(case=index_cases())
+    @given(case=law_cases(law))
     def check(case: IndexCase) -> None:
         hold(law, case)
 

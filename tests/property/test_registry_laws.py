@@ -14,6 +14,7 @@ from dynaclr_strategies.cases import RegistryCase
 from dynaclr_strategies.descriptions import FovDescription, TrackDescription
 from dynaclr_strategies.holding import hold
 from dynaclr_strategies.invariants import INVARIANTS, Invariant, InvariantViolation, registry
+from dynaclr_strategies.law_cases import law_cases
 from dynaclr_strategies.oracles.registry import frames_in_range
 from dynaclr_strategies.subjects import run_law
 from dynaclr_strategies.table_cases import registry_cases
@@ -29,7 +30,7 @@ def test_law(law: str) -> None:
     """The law holds for every registry that is drawn."""
 
     @ON_DISK
-    @given(case=registry_cases())
+    @given(case=law_cases(law))
     def check(case: RegistryCase) -> None:
         hold(law, case)
 
