@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from hypothesis import event
 from hypothesis import strategies as st
 
@@ -34,6 +36,9 @@ TRUE_FIRST = st.sampled_from((True, False))
 FALSE_FIRST = st.sampled_from((False, True))
 NOBODY_FIRST: st.SearchStrategy[str | None] = st.sampled_from((None, "lineage_id"))
 
+_TABLES = anchor_tables()
+REPLICAS: st.SearchStrategy[int | None] = st.none() | st.integers(1, 4)
+
 Columns = tuple[str, ...]
 EXPERIMENT_FIRST: st.SearchStrategy[Columns] = st.sampled_from((("experiment",), ("experiment", "organelle")))
 CONDITION_FIRST: st.SearchStrategy[Columns] = st.sampled_from((("condition",), ("condition", "moi"), ("moi",)))
@@ -41,10 +46,21 @@ CONDITION_FIRST: st.SearchStrategy[Columns] = st.sampled_from((("condition",), (
 Pairs = tuple[tuple[Label, float], ...]
 
 
+# Strategies are made once for each set of bounds: to make one takes longer than to draw from it.
+@lru_cache(maxsize=1024)
+def _parts(number: int) -> st.SearchStrategy[list[float]]:
+    return st.lists(st.sampled_from((*PARTS, 0.0)), min_size=number, max_size=number)
+
+
+@lru_cache(maxsize=1024)
+def _pairs_or_none(names: tuple[Label, ...]) -> st.SearchStrategy[Pairs | None]:
+    return st.none() | _pairs(names)
+
+
 @st.composite
-def _pairs(draw: st.DrawFn, names: list[Label]) -> Pairs:
+def _pairs(draw: st.DrawFn, names: tuple[Label, ...]) -> Pairs:
     """Draw a number for each name, at least one of them above 0; shrinks towards 1 for all."""
-    parts = draw(st.lists(st.sampled_from((*PARTS, 0.0)), min_size=len(names), max_size=len(names)), label="parts")
+    parts = draw(_parts(len(names)), label="parts")
     if not any(parts):
         parts[0] = 1.0
     return tuple(zip(names, parts, strict=True))
@@ -67,6 +83,7 @@ def _label(stratum: StratumDescription, columns: tuple[str, ...]) -> Label:
     return label
 
 
+@lru_cache(maxsize=1024)
 def _batch_sizes(size: int, *, drop_last: bool) -> st.SearchStrategy[int]:
     # The boundaries on purpose (a batch that is the table, or more than the table), and batches of a few anchors: of
     # these an epoch has several, and passes over a stratum end in the middle of a batch.
@@ -111,15 +128,15 @@ def sampler_options(
     groups = draw(group_by, label="group_by")
     conditions = draw(stratify_by, label="stratify_by")
     # Drawn whether its axis is on or not: a draw that is left out would make "off" the simpler value to shrink to.
-    weights = draw(st.none() | _pairs(table.labels_of(groups)), label="experiment_weights")
-    ratio = draw(st.none() | _pairs(table.labels_of(conditions)), label="condition_ratio")
+    weights = draw(_pairs_or_none(tuple(table.labels_of(groups))), label="experiment_weights")
+    ratio = draw(_pairs_or_none(tuple(table.labels_of(conditions))), label="condition_ratio")
     leaky = draw(st.sampled_from(FRACTIONS), label="leaky")
     window = draw(st.sampled_from(WINDOWS), label="window")
     global_fraction = draw(st.sampled_from((0.3, *FRACTIONS, 1.0)), label="global fraction")
     weights, ratio = weights if aware else None, ratio if balanced else None
     if ratio is not None:
         ratio = _repair_ratio(ratio, table, groups if aware else (), conditions)
-    replicas = draw(st.none() | st.integers(1, 4), label="num_replicas")
+    replicas = draw(REPLICAS, label="num_replicas")
     for name, on in {
         "leaving out an experiment": weights and any(w == 0 for _, w in weights),
         "ranks": replicas,
@@ -170,7 +187,7 @@ def sampler_cases(
     experiment_aware, condition_balanced, temporal_enrichment, exclusive_by, group_by, stratify_by
         As in `sampler_options`.
     """
-    table = draw(anchor_tables() if tables is None else tables, label="table")
+    table = draw(_TABLES if tables is None else tables, label="table")
     options = sampler_options(
         table=table,
         experiment_aware=experiment_aware,

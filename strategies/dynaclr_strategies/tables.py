@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
@@ -24,6 +26,7 @@ def labels(names: tuple[str, ...]) -> st.SearchStrategy[str]:
     return st.sampled_from(names)
 
 
+@lru_cache(maxsize=64)
 def _frames(max_times: int) -> st.SearchStrategy[list[int]]:
     # Runs and scattered frames, ties included: what a window holds is content that matters, so it is drawn.
     return st.lists(st.integers(0, 3 * max_times), min_size=1, max_size=max_times)
@@ -58,6 +61,22 @@ def strata(
     )
 
 
+_EXPERIMENTS, _CONDITIONS = labels(EXPERIMENT_NAMES), labels(CONDITION_NAMES)
+
+
+# Made once for each set of bounds: to make a strategy takes longer than to draw from it.
+@lru_cache(maxsize=64)
+def _several(
+    experiments: st.SearchStrategy[str],
+    conditions: st.SearchStrategy[str],
+    max_strata: int,
+    max_times: int,
+    max_cells: int,
+) -> st.SearchStrategy[list[StratumDescription]]:
+    one = strata(experiments, conditions, max_times=max_times, max_cells=max_cells)
+    return st.lists(one, min_size=1, max_size=max_strata)
+
+
 @st.composite
 def anchor_tables(
     draw: st.DrawFn,
@@ -85,16 +104,9 @@ def anchor_tables(
     for name, bound in {"max_strata": max_strata, "max_times": max_times, "max_cells": max_cells}.items():
         if bound < 1:
             raise InvalidArgument(f"{name}={bound!r} must be at least 1")
-    experiment_labels = labels(EXPERIMENT_NAMES) if experiments is None else experiments
-    condition_labels = labels(CONDITION_NAMES) if conditions is None else conditions
-    drawn = draw(
-        st.lists(
-            strata(experiment_labels, condition_labels, max_times=max_times, max_cells=max_cells),
-            min_size=1,
-            max_size=max_strata,
-        ),
-        label="strata",
-    )
+    experiment_labels = _EXPERIMENTS if experiments is None else experiments
+    condition_labels = _CONDITIONS if conditions is None else conditions
+    drawn = draw(_several(experiment_labels, condition_labels, max_strata, max_times, max_cells), label="strata")
     description = TableDescription(
         strata=tuple(drawn),
         labels=draw(st.sampled_from(LABEL_DTYPES), label="label dtype"),
