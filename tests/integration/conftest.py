@@ -1,4 +1,4 @@
-"""Makes `runs` importable: ``--import-mode=importlib`` puts no folder on the path."""
+"""Makes the modules of this folder importable: ``--import-mode=importlib`` puts no folder on the path."""
 
 from __future__ import annotations
 

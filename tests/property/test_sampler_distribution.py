@@ -13,7 +13,7 @@ from dynaclr_strategies.tables import anchor_tables
 
 ON, OFF, NOBODY = st.just(True), st.just(False), st.none()
 # Hundreds of batches per case: fewer cases, of smaller tables.
-STATISTICAL = settings(max_examples=max(10, settings().max_examples // 4))
+STATISTICAL = settings(max_examples=max(6, settings().max_examples // 8))
 SMALL = anchor_tables(max_strata=5, max_times=4, max_cells=4)
 
 
