@@ -32,7 +32,7 @@ from dynaclr_strategies.table_cases import index_cases
 
 SHORT = next(one for one in WITNESSES if one.law == "batch-size-exact")
 SHORT_MAKER = f"witnesses:{SHORT.sampler.__name__}"
-WITNESSES = Path(__file__).parents[1] / "property"
+PROPERTY = Path(__file__).parents[1] / "property"
 
 
 def failure(law: str, case: Plain, make: Any, maker: str | None = None) -> tuple[FailedCase, BaseException]:
@@ -387,7 +387,7 @@ def test_every_distinct_failure_leaves_one_bundle(workers: int) -> None:
         suite.write_text(SUITE, encoding="utf-8")
         command = [sys.executable, "-m", "pytest", str(suite), "-p", "no:cacheprovider", "-c", "/dev/null"]
         command += [f"--rootdir={folder}", f"--dynaclr-bundles={failures}", *(["-n", str(workers)] if workers else [])]
-        environment = {**os.environ, "PYTHONPATH": str(WITNESSES), "CI": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(PROPERTY), "CI": "1"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
         assert done.returncode == 1, done.stdout + done.stderr
         written = sorted(path.name.rpartition("-")[0] for path in failures.iterdir())
