@@ -96,6 +96,13 @@ def test_index_cases_are_sound(case: IndexCase) -> None:
     assert IndexCase.from_json(case.to_json()) == case
 
 
+@given(case=index_cases(min_experiments=2, selected=st.just(False)))
+def test_index_cases_as_asked(case: IndexCase) -> None:
+    """As many experiments as asked for, and nothing selected where nothing may be."""
+    assert len(case.registry.experiments) == 2
+    assert case.include_wells is case.exclude_fovs is None
+
+
 def _fovs(case: IndexCase) -> list[FovDescription]:
     return [fov for experiment in case.registry.experiments for _, fov in experiment.fovs()]
 
