@@ -97,17 +97,25 @@ def _drawn_by(maker: str) -> Callable[[type[Any]], SearchStrategy[Any]]:
 class _Watch(importlib.abc.MetaPathFinder):
     """Finds our modules as the other finders do, and has their types registered once they are imported."""
 
+    def __init__(self) -> None:
+        self._asking: set[str] = set()
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return what the first of the other finders finds."""
-        if fullname not in STRATEGIES:
+        # Other finders that ask all finders, as that of Atheris does, would ask us while we ask them.
+        if fullname not in STRATEGIES or fullname in self._asking:
             return None
-        for finder in [finder for finder in sys.meta_path if not isinstance(finder, _Watch)]:
-            spec = finder.find_spec(fullname, path, target)
-            if spec is not None and spec.loader is not None:
-                spec.loader = _ThenRegister(spec.loader)
-                return spec
+        self._asking.add(fullname)
+        try:
+            for finder in [finder for finder in sys.meta_path if not isinstance(finder, _Watch)]:
+                spec = finder.find_spec(fullname, path, target)
+                if spec is not None and spec.loader is not None:
+                    spec.loader = _ThenRegister(spec.loader)
+                    return spec
+        finally:
+            self._asking.discard(fullname)
         return None
 
 

@@ -175,6 +175,26 @@ def test_a_slice_makes_as_many_examples_as_it_is_told(tmp_path: Path) -> None:
     assert board.checked.sum() == 40
 
 
+def test_a_failure_is_kept_for_the_next_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another seed and one example only, the next search has it: from the example database."""
+    from dynaclr.sampler import FlexibleBatchSampler
+
+    law, database, iterate = "len-matches-iteration", InMemoryExampleDatabase(), FlexibleBatchSampler.__iter__
+
+    def broken(self: FlexibleBatchSampler) -> Any:
+        return iterate(self) if self.batch_size < 7 else iter(())
+
+    monkeypatch.setattr(FlexibleBatchSampler, "__iter__", broken)
+    board = Board(tmp_path, [law], 1)
+    board.until[0] = now() + 600
+    searcher = Searcher(board, 0, database, tmp_path / "failures", tmp_path)
+    assert searcher.search(Job(law, 0, now() + 600, 1)).failures == ()
+    (first,) = searcher.search(Job(law, 1, now() + 600, 500)).failures
+    (again,) = searcher.search(Job(law, 2, now() + 600, 1)).failures
+    assert first.law == again.law == law
+    assert Path(first.bundle).parent == tmp_path / "failures"
+
+
 # --- how near a case came ---------------------------------------------------------------------------------------------
 
 

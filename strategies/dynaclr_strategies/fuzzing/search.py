@@ -21,9 +21,9 @@ from dynaclr_strategies.law_cases import law_cases
 from dynaclr_strategies.reproduction.attached import FailedCase, check_law, leaves
 from dynaclr_strategies.reproduction.bundles import write_bundle
 
-__all__ = ["Failure", "Job", "Report", "Searcher"]
+__all__ = ["TRACED_EVERY", "Failure", "Job", "Report", "Searcher"]
 
-_TRACED_EVERY = 8
+TRACED_EVERY = 8
 """Tracing an example takes a multiple of its time."""
 
 
@@ -118,10 +118,22 @@ class Searcher:
         Where bundles go.
     code
         The folder of the code whose arcs count.
+    traced_every
+        How many examples there are to one that is traced; with 0 none is.
     """
 
-    def __init__(self, board: Board, worker: int, database: ExampleDatabase, bundles: Path, code: Path) -> None:
+    def __init__(
+        self,
+        board: Board,
+        worker: int,
+        database: ExampleDatabase,
+        bundles: Path,
+        code: Path,
+        *,
+        traced_every: int = TRACED_EVERY,
+    ) -> None:
         self._board, self._worker, self._database, self._bundles, self._code = board, worker, database, bundles, code
+        self._traced_every = traced_every
 
     def search(self, job: Job) -> Report:
         """Search one law until the slice ends, something is found and shrunk, or there is nothing left to check."""
@@ -129,7 +141,7 @@ class Searcher:
         smallest: dict[Any, tuple[BaseException, FailedCase]] = {}
         failures: list[Failure] = []
         try:
-            _test(job, self._database, self._checker(job, tracer, smallest))()
+            self._test(job, tracer, smallest)()
         except _TimeIsUp:
             failures = [self._failure(problem, failed, shrunk=False) for problem, failed in smallest.values()]
         except Unsatisfiable:
@@ -141,6 +153,29 @@ class Searcher:
                 text = "".join(traceback.format_exception_only(problem)).strip()
                 failures = [Failure(job.law, f"no case could be drawn: {text}", "", shrunk=True)]
         return Report(job.law, tracer.new, tuple(failures))
+
+    def fuzz_target(self, job: Job) -> Callable[[bytes], bytes | None]:
+        """Return what checks the case that bytes stand for, and keeps a failure where `search` looks first."""
+        tracer = ArcTracer(self._code, self._board.arcs[self._board.place(job.law)])
+        target: Callable[[bytes], bytes | None] = self._test(job, tracer, {}).hypothesis.fuzz_one_input
+        return target
+
+    def _test(self, job: Job, tracer: ArcTracer, smallest: dict[Any, tuple[BaseException, FailedCase]]) -> Any:
+        check = self._checker(job, tracer, smallest)
+        # The database tells tests apart by their names, and by how the check is written.
+        check.__name__ = check.__qualname__ = f"search_{job.law.replace('-', '_')}"
+        chosen = settings(
+            max_examples=job.examples,
+            deadline=None,
+            database=self._database,
+            derandomize=False,
+            # What the explanation says is not in a bundle, and takes longer than all the rest.
+            phases=[phase for phase in Phase if phase is not Phase.explain],
+            verbosity=Verbosity.quiet,
+            suppress_health_check=list(HealthCheck),
+        )
+        # The settings last: a test that is given a seed after them has no database any more.
+        return chosen(seed(job.seed)(given(case=law_cases(job.law))(check)))
 
     def _checker(
         self, job: Job, tracer: ArcTracer, smallest: dict[Any, tuple[BaseException, FailedCase]]
@@ -157,7 +192,7 @@ class Searcher:
             board.begin(worker, job.law, case)
             applied = True
             try:
-                with listening() as scores, tracer if number % _TRACED_EVERY == 1 else nullcontext():
+                with listening() as scores, tracer if self._is_traced(number) else nullcontext():
                     applied = check_law(job.law, case)
             except Exception as problem:
                 # Hypothesis only ever goes on from a smaller failure of the same kind.
@@ -171,6 +206,9 @@ class Searcher:
 
         return check
 
+    def _is_traced(self, number: int) -> bool:
+        return bool(self._traced_every) and number % self._traced_every == 1 % self._traced_every
+
     def _failure(self, problem: BaseException, failed: FailedCase, *, shrunk: bool) -> Failure:
         text = f"{type(problem).__name__}: {problem}"
         try:
@@ -183,20 +221,3 @@ def _kind(problem: BaseException) -> tuple[Any, ...]:
     """Return what tells one failure from another: its type, and where it was raised."""
     frames = traceback.extract_tb(problem.__traceback__)
     return (type(problem), frames[-1].filename, frames[-1].lineno) if frames else (type(problem),)
-
-
-def _test(job: Job, database: ExampleDatabase, check: Callable[[Plain], None]) -> Callable[[], None]:
-    # The database tells tests apart by their names, and by how the check is written.
-    check.__name__ = check.__qualname__ = f"search_{job.law.replace('-', '_')}"
-    chosen = settings(
-        max_examples=job.examples,
-        deadline=None,
-        database=database,
-        derandomize=False,
-        # What the explanation says is not in a bundle, and takes longer than all the rest.
-        phases=[phase for phase in Phase if phase is not Phase.explain],
-        verbosity=Verbosity.quiet,
-        suppress_health_check=list(HealthCheck),
-    )
-    test: Callable[[], None] = seed(job.seed)(chosen(given(case=law_cases(job.law))(check)))
-    return test

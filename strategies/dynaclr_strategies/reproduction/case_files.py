@@ -26,7 +26,7 @@ from dynaclr_strategies.sampler_descriptions import TableDescription
 from dynaclr_strategies.subjects import SUBJECTS
 from dynaclr_strategies.writers import check_names
 
-__all__ = ["FORMAT", "CannotRunError", "StoredCase", "case_text", "check_harmless", "digest", "read_case"]
+__all__ = ["FORMAT", "CannotRunError", "StoredCase", "case_text", "check_harmless", "digest", "parse_case", "read_case"]
 
 FORMAT = 1
 """Version of the file; a reader takes all up to its own."""
@@ -137,7 +137,33 @@ def read_case(path: Path) -> StoredCase:
     CannotRunError
         If there is no such file, it is of a newer format, or it does not hold a case of a law that is known here.
     """
-    content = _content(path / "case.json" if path.is_dir() else path)
+    file = path / "case.json" if path.is_dir() else path
+    try:
+        size = file.stat().st_size
+        if size > MAX_BYTES:
+            raise CannotRunError(f"{file} has {size} bytes, but a case has at most {MAX_BYTES}")
+        text = file.read_bytes()
+    except OSError as problem:
+        raise CannotRunError(f"{file} cannot be read: {problem.strerror}") from problem
+    return parse_case(text, str(file))
+
+
+def parse_case(text: bytes, name: str) -> StoredCase:
+    """Read the content of a case file.
+
+    Parameters
+    ----------
+    text
+        The content.
+    name
+        What it is called in messages.
+
+    Raises
+    ------
+    CannotRunError
+        If it is of a newer format, or does not hold a case of a law that is known here.
+    """
+    content = _content(text, name)
     law = content.get("law")
     if not isinstance(law, str) or law not in INVARIANTS:
         near = difflib.get_close_matches(str(law), INVARIANTS, n=3)
@@ -155,13 +181,9 @@ def read_case(path: Path) -> StoredCase:
     return StoredCase(FailedCase(law, case, maker), str(message), versions if isinstance(versions, dict) else {})
 
 
-def _content(path: Path) -> dict[str, Any]:
+def _content(text: bytes, path: str) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise CannotRunError(f"{path} has {path.stat().st_size} bytes, but a case has at most {MAX_BYTES}")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise CannotRunError(f"{path} cannot be read: {problem.strerror}") from problem
+        content = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as problem:
         raise CannotRunError(f"{path} is no JSON document: {problem}") from problem
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):

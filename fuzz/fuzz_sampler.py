@@ -1,0 +1,6 @@
+"""Atheris target: the laws of the subject ``sampler``."""
+
+from dynaclr_strategies.fuzzing.coverage_guided import main
+
+if __name__ == "__main__":
+    main("sampler")
