@@ -44,16 +44,6 @@ settings.register_profile(
     max_examples=2000,
     print_blob=True,
 )
-# A mutant is killed by the first failure, however large; it is tried on few cases, the same every time.
-settings.register_profile(
-    "mutation",
-    phases=[Phase.explicit, Phase.generate],
-    database=None,
-    derandomize=True,
-    deadline=None,
-    max_examples=20,
-    report_multiple_bugs=False,
-)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
