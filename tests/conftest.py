@@ -1,4 +1,4 @@
-"""Profiles of the property suite: ``HYPOTHESIS_PROFILE=dev|ci|nightly``."""
+"""Profiles of the property suite: ``HYPOTHESIS_PROFILE=dev|ci|nightly|mutation``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from dynaclr_strategies.fuzzing.examples import ExamplesError, example_database
 
 # The witnesses are shared by test modules of one folder; ``--import-mode=importlib`` puts no folder on the path.
-sys.path.insert(0, str(Path(__file__).parent / "property"))
+# The other folder holds ``mutation``, the driver of the mutation tests.
+sys.path[:0] = [str(Path(__file__).parent / "property"), str(Path(__file__).parent)]
 
 try:
     EXAMPLES = example_database(Path(__file__).parent.parent / ".hypothesis" / "examples")
@@ -43,6 +44,19 @@ settings.register_profile(
     deadline=None,
     max_examples=2000,
     print_blob=True,
+)
+# Whether a test fails is all that a mutant is asked for, thousands of times and the same way each time: nothing is
+# shrunk, explained or reported, and a busy machine must not look like a failure.
+settings.register_profile(
+    "mutation",
+    phases=[Phase.explicit, Phase.generate],
+    database=None,
+    derandomize=True,
+    deadline=None,
+    max_examples=20,
+    report_multiple_bugs=False,
+    print_blob=False,
+    suppress_health_check=list(HealthCheck),
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
