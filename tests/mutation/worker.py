@@ -42,7 +42,7 @@ class CollectedRunner(PytestRunner):
     def warm_up(self) -> None:
         """Collect all tests, in the fork server."""
         os.chdir("mutants")
-        arguments = ["--rootdir=.", "--capture=no", "-q", *self._pytest_add_cli_args]
+        arguments = ["--rootdir=.", "--tb=native", "--capture=no", "-q", *self._pytest_add_cli_args]
         config = _configured(arguments + self._pytest_add_cli_args_test_selection)
         self._session = pytest.Session.from_config(config)
         config.hook.pytest_sessionstart(session=self._session)
