@@ -93,7 +93,8 @@ def _prepare(workers: int) -> ForkServerRunner:
     os.environ.update(HYPOTHESIS_PROFILE="mutation", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     runner = ForkServerRunner(workers, CollectedRunner, {})
     _forget_changed_tests()
-    collect_or_load_stats(runner, apply_config_invalidation=True)
+    # A new test file is no reason to forget what the others have killed.
+    collect_or_load_stats(runner, apply_config_invalidation=False)
     set_mutant_under_test("")
     return runner
 
