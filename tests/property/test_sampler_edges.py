@@ -183,10 +183,89 @@ def test_a_leak_pool_that_is_too_small_is_told() -> None:
     ],
 )
 def test_options_without_effect_are_told(options: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
-    """An option of an axis that is off is not ignored in silence."""
+    """An option of an axis that is off is not ignored in silence; what has an effect, or is not there, is."""
     with caplog.at_level(logging.WARNING, logger="dynaclr.sampler"):
         sampler(**options)
-    assert "has no effect" in caplog.text
+        (switch, off), (parameter, _) = options.items()
+        sampler(**{switch: not off, parameter: options[parameter]} if parameter != "experiment_weights" else {})
+        sampler(**{switch: off})
+    assert caplog.messages == [f"{parameter} has no effect, because the axis it belongs to is off"]
+
+
+def test_anchors_that_are_left_out_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """The log says how many of how many; nothing where all are used."""
+    used = int((TABLE["experiment"] == "a").sum())
+    with caplog.at_level(logging.WARNING, logger="dynaclr.sampler"):
+        sampler(experiment_weights={"a": 1, "b": 2})
+        sampler(experiment_weights={"a": 1})
+    assert caplog.messages == [f"experiment_weights leaves out {200 - used} of 200 anchors"]
+
+
+def test_experiments_that_are_too_small_are_told_in_one_warning() -> None:
+    """The warning names each of them, and why it matters."""
+    table = pd.DataFrame({"experiment": ["a"] * 3 + ["b"] * 5, "condition": "u"})
+    with pytest.warns(RepeatedAnchorsWarning) as caught:
+        FlexibleBatchSampler(table, 8)
+    assert [str(one.message) for one in caught] == [
+        (
+            "batch_size=8 repeats anchors within a batch, each a false negative for a contrastive loss, because "
+            "there are too few in the conditions of experiment 'a' (it has 3); and "
+            "there are too few in the conditions of experiment 'b' (it has 5)"
+        )
+    ]
+
+
+@pytest.mark.parametrize(("drop_last", "batches"), [(True, 2), (False, 3)])
+def test_the_last_batch_is_full_or_not_there(drop_last: bool, batches: int) -> None:
+    """An epoch of ten anchors has two whole batches of four, or three."""
+    made = FlexibleBatchSampler(TABLE.iloc[:10], 4, experiment_aware=False, drop_last=drop_last)
+    assert (made.num_batches, len(made), [len(rows) for rows in made]) == (batches, batches, [4] * batches)
+
+
+def test_another_epoch_begins_with_its_first_batch() -> None:
+    """Nothing is left of the position in the one before."""
+    made = sampler()
+    turn = iter(made)
+    next(turn)
+    made.set_epoch(0)
+    assert made.state_dict()["batches"] == 1
+    made.set_epoch(3)
+    assert (made.state_dict()["epoch"], made.state_dict()["batches"]) == (3, 0)
+
+
+def test_after_the_last_batch_none_is_left() -> None:
+    """A state of a finished epoch restores a sampler of length 0, which yields nothing and then begins anew."""
+    made = sampler()
+    whole = batches(made)
+    restored = sampler()
+    restored.load_state_dict(made.state_dict())
+    assert (len(restored), batches(restored)) == (0, [])
+    assert batches(restored) == whole
+
+
+def test_chunks_are_invisible() -> None:
+    """Batches are composed many at a time; an epoch longer than that has each batch once, in order."""
+    table = pd.DataFrame(
+        {"experiment": "a", "condition": "u", "lineage_id": np.arange(9000) // 9000}, index=range(9000)
+    )
+    made = FlexibleBatchSampler(table, 1, num_replicas=1, rank=0)
+    drawn = batches(made)
+    assert sorted(row for (row,) in drawn) == list(range(9000))
+    assert made.batch(8500) == drawn[8500]
+    assert made.state_dict()["batches"] == 9000
+
+
+def test_conflicts_are_counted_over_the_chunks(caplog: pytest.LogCaptureFixture) -> None:
+    """The whole epoch is counted, however it is composed, and told in one sentence."""
+    table = pd.DataFrame({"experiment": "a", "condition": "u", "lineage_id": np.zeros(16_400, int)})
+    with caplog.at_level(logging.INFO, logger="dynaclr.sampler"):
+        batches(FlexibleBatchSampler(table, 4100, exclusive_by="lineage_id"))
+    assert caplog.messages == [
+        (
+            "epoch 0: 4 of 4 batches hold anchors that share a value of exclusive_by=('lineage_id',), "
+            "because a stratum has fewer values than its quota, or shares them with another stratum"
+        )
+    ]
 
 
 def test_a_state_survives_a_safe_checkpoint(tmp_path: Any) -> None:
