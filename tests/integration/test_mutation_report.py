@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from mutation.equivalents import Equivalent, EquivalentsError, is_equivalent, read_equivalents, stale
 from mutation.report import Report, make_report, score
 from mutation.results import Mutant, changed_lines, module_name
@@ -129,7 +130,12 @@ def test_the_report_ends_with_the_table() -> None:
     assert lines[-1].split("|")[-2].strip() == "50.0 %"
 
 
-GROUP = '[[equivalent]]\nmodule = "sampler"\nfunction = "f"\nwhy = "{why}"\nmutants = [["a", "b"], ["""\n  x\n  y""", "c"]]\n'
+GROUP = """[[equivalent]]
+module = "sampler"
+function = "f"
+why = "{why}"
+mutants = [["a", "b"], ["  x\\n  y", "c"]]
+"""
 
 
 def test_a_list_is_read(tmp_path: Path) -> None:

@@ -145,9 +145,12 @@ class _Work:
     killers: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     data: dict[Path, SourceFileMutationData] = field(default_factory=dict)
     pending: dict[str, tuple[Mutant, list[str]]] = field(default_factory=dict)
+    reach: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         """Read what earlier runs left."""
+        for reaching in state().tests_by_mangled_function_name.values():
+            self.reach.update(reaching)
         if TRIED.exists():
             self.tried = json.loads(TRIED.read_text())
         self.digests = {name: _digest(name) for name in config().pytest_add_cli_args_test_selection}
@@ -168,10 +171,14 @@ class _Work:
         function = mangled_name_from_mutant_name(mutant.name)
         duration = state().duration_by_test
         here, around = self.killers[function], self.killers[function.rpartition(".")[0]]
-        # A test that kills often is worth a wait: minus the killed per second that it takes.
+        # A test that kills often is worth a wait: minus the killed per second that it takes. Of the others those come
+        # first that are fast and reach little else: they are about this function.
         reaching = sorted(
             state().tests_by_mangled_function_name.get(function, ()),
-            key=lambda test: (-(here[test] + 0.1 * around[test]) / (duration[test] + 0.02), duration[test]),
+            key=lambda test: (
+                -(here[test] + 0.1 * around[test]) / (duration[test] + 0.02),
+                (duration[test] + 0.005) * self.reach[test],
+            ),
         )
         chosen, spent = [], 0.0
         for test in reaching:

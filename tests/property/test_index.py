@@ -359,3 +359,26 @@ def test_real_movies_have_the_published_counts() -> None:
     # Bacteria divide about every six frames: eight frames later only daughters and their daughters are positives.
     anchors = index.experiment_groups["bacteria_phase"]
     assert len(anchors) > 100
+
+
+def test_the_summary_as_it_is_printed() -> None:
+    """Experiments and conditions in the order of the registry, with what was dropped."""
+    two = two_experiments(
+        conditions=("v", "i"), tracks=3, size=(16, 16), frames=4, start_hpi=(3.0, 0.0), interval_minutes=(30.0, 15.0)
+    )
+    two = replace(two, experiments=tuple(reversed(two.experiments)))
+    with written(two) as registry:
+        index = MultiExperimentIndex(registry, slice(0, 1), (4, 4), (0.5, 1.0))
+        assert repr(index) == "MultiExperimentIndex(2 experiments, 24 observations, 12 valid anchors)"
+        lines = [" ".join(line.split()) for line in index.summary().splitlines()]
+    heads = (
+        "experiment condition FOVs tracks lineages observations valid anchors HPI tau (frames) dropped outside image"
+    )
+    assert lines == [
+        "2 experiments, 24 observations, 12 valid anchors; positives 0.5 to 1 h after the anchor",
+        heads,
+        "exp_beta v 1 3 1 6 2 0 to 0.75 2 to 4 0",
+        "exp_beta i 1 3 1 6 2 0 to 0.75 2 to 4 0",
+        "exp_alpha v 1 3 1 6 4 3 to 4.5 1 to 2 0",
+        "exp_alpha i 1 3 1 6 4 3 to 4.5 1 to 2 0",
+    ]

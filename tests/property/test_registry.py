@@ -575,3 +575,53 @@ def _write(path: Path, entries: list[Entry]) -> Path:
     """Write the entries as a registry's file."""
     path.write_text(yaml.safe_dump({"experiments": entries}, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return path
+
+
+def test_a_written_registry_is_for_people_too(tmp_path: Path) -> None:
+    """Fields in the order of the page, wells and conditions in the order given, letters as they are."""
+    two = two_experiments(conditions=("zé", "a"), tracks=3, size=(8, 8))
+    registry = ExperimentRegistry.from_yaml(write_registry(two, tmp_path))
+    registry.to_yaml(tmp_path / "again.yml")
+    text = (tmp_path / "again.yml").read_text(encoding="utf-8")
+    assert "    zé:\n    - A/1\n    a:\n    - B/1\n" in text
+    keys = [
+        line.split(":")[0].strip("- ") for line in text.splitlines() if line[:3] in ("- n", "  d", "  t", "  c", "  s")
+    ]
+    assert keys[:6] == ["name", "data_path", "tracks_path", "channel_names", "source_channel", "condition_wells"]
+
+
+def test_a_line_break_that_yaml_forgets_is_escaped(tmp_path: Path) -> None:
+    """U+0085 in a label comes back as it was, and the order of the fields stays."""
+    two = two_experiments(conditions=("z\x85", "a"), tracks=3, size=(8, 8))
+    registry = ExperimentRegistry.from_yaml(write_registry(two, tmp_path))
+    registry.to_yaml(tmp_path / "again.yml")
+    text = (tmp_path / "again.yml").read_text(encoding="utf-8")
+    assert text.index("name:") < text.index("data_path:") < text.index("channel_names:")
+    assert text.isascii()
+    assert ExperimentRegistry.from_yaml(tmp_path / "again.yml") == registry
+
+
+def test_a_registry_is_a_collection_of_experiments(tmp_path: Path) -> None:
+    """It iterates, shows its experiments, and equals nothing but a registry of the same."""
+    registry = ExperimentRegistry.from_yaml(write_registry(two_experiments(tracks=3, size=(8, 8)), tmp_path))
+    assert list(registry) == list(registry.experiments)
+    assert repr(registry) == f"ExperimentRegistry(experiments={list(registry.experiments)!r})"
+    assert registry == ExperimentRegistry(list(registry))
+    assert registry != registry.subset(["exp_beta"])
+    assert registry != registry.experiments
+    assert registry != 3
+
+
+def test_a_refreshed_registry_sees_what_was_written_since(tmp_path: Path) -> None:
+    """Statistics that were added to a store are there, under the names of the same experiments."""
+    plain = ExperimentRegistry.from_yaml(write_registry(two_experiments(tracks=3, size=(8, 8)), tmp_path))
+    assert plain.positions("exp_beta")["A/1/0"].normalization is None
+    shutil.rmtree(tmp_path / "exp_beta.zarr")
+    other = tmp_path / "other"
+    other.mkdir()
+    write_registry(two_experiments(tracks=3, size=(8, 8), normalization=True), other)
+    shutil.copytree(other / "exp_beta.zarr", tmp_path / "exp_beta.zarr")
+    plain.refresh()
+    assert plain.positions("exp_beta")["A/1/0"].normalization is not None
+    assert plain.positions("exp_alpha")["A/1/0"].normalization is None
+    assert list(plain.positions("exp_alpha")) == ["A/1/0", "B/1/0"]

@@ -291,3 +291,40 @@ def test_lineages_that_meet_are_counted_once_an_epoch(
     assert len(told) == conflicts
     if conflicts:
         assert told[0].startswith(f"epoch 0: {len(drawn)} of {len(drawn)} batches")
+
+
+@pytest.mark.parametrize("epoch", [None, 0, 3])
+def test_what_is_explained_is_the_batch_of_that_epoch(epoch: int | None) -> None:
+    """Of the selected epoch where none is named, of the named one where one is."""
+    made = sampler(**TIMED)
+    made.set_epoch(5)
+    assert made.explain(1, epoch)["anchor"].tolist() == made.batch(1, epoch)
+    assert made.batch(1, epoch) == made.batch(1, 5 if epoch is None else epoch)
+
+
+def test_states_that_were_saved_once_can_be_read() -> None:
+    """A fingerprint is the same in every release that reads its version, so that old checkpoints go on."""
+    rows = np.arange(24)
+    table = pd.DataFrame({"experiment": np.array(list("ab"))[rows % 2], "condition": np.array(list("iuv"))[rows % 3]})
+    table["hours_post_infection"], table["lineage_id"] = rows // 2 * 0.5, rows // 4
+    made = FlexibleBatchSampler(table, 6, leaky=0.2, exclusive_by="lineage_id", num_replicas=1, rank=0, **TIMED)
+    assert made.state_dict() == {
+        "version": 1,
+        "epoch": 0,
+        "batches": 0,
+        "fingerprint": {
+            "anchors": 24,
+            "batch_size": 6,
+            "num_batches": 4,
+            "seed": 0,
+            "leaked anchors": 1,
+            "focal anchors": 4,
+            "temporal_window_hours": 2.0,
+            "experiment shares": "636547d78d0ab4a7",
+            "condition quotas": "45c498a7a630312c",
+            "labels": "4576b54a95abbaa6",
+            "rows": "c09efad7538cdfb9",
+            "hours": "5ae8767ad69d149d",
+            "exclusive_by": "b788126cdd12a023",
+        },
+    }
