@@ -48,6 +48,11 @@ def test_channels_the_batch_lacks_are_refused(training: bool) -> None:
         ChannelDropout([0, 2]).train(training)(torch.ones(1, 2, 1, 4, 4))
 
 
+def test_a_printed_model_shows_the_parameters() -> None:
+    """As they were given."""
+    assert repr(ChannelDropout((2, 0), 0.25)) == "ChannelDropout(channels=[2, 0], p=0.25)"
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: dropout on the GPU is not run")
 def test_the_gpu_drops_what_the_cpu_drops() -> None:
     """A seed drops the same channels on both devices."""

@@ -371,12 +371,9 @@ def test_the_summary_as_it_is_printed() -> None:
         index = MultiExperimentIndex(registry, slice(0, 1), (4, 4), (0.5, 1.0))
         assert repr(index) == "MultiExperimentIndex(2 experiments, 24 observations, 12 valid anchors)"
         lines = [" ".join(line.split()) for line in index.summary().splitlines()]
-    heads = (
-        "experiment condition FOVs tracks lineages observations valid anchors HPI tau (frames) dropped outside image"
-    )
     assert lines == [
         "2 experiments, 24 observations, 12 valid anchors; positives 0.5 to 1 h after the anchor",
-        heads,
+        "experiment condition FOVs tracks lineages observations valid anchors HPI tau (frames) dropped outside image",
         "exp_beta v 1 3 1 6 2 0 to 0.75 2 to 4 0",
         "exp_beta i 1 3 1 6 2 0 to 0.75 2 to 4 0",
         "exp_alpha v 1 3 1 6 4 3 to 4.5 1 to 2 0",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from dynaclr.cascade.axes import ConditionAxis, ExperimentAxis
 from dynaclr.errors import DynaclrError, RepeatedAnchorsWarning
 from dynaclr.sampler import FlexibleBatchSampler
 
@@ -84,6 +86,17 @@ def test_a_mapping_that_changes_later_changes_nothing() -> None:
     made = sampler(experiment_weights=weights)
     weights["a"] = 5.0
     sampler(experiment_weights={"a": 1.0, "b": 1.0}).load_state_dict(made.state_dict())
+    experiments, conditions = ExperimentAxis(weights=weights), ConditionAxis(ratio=weights)
+    weights.clear()
+    assert experiments.weights == conditions.ratio == {"a": 5.0, "b": 1.0}
+
+
+def test_the_largest_float_is_a_number_the_next_integer_is_none() -> None:
+    """Integers are as good as floats as far as floats go."""
+    largest = int(sys.float_info.max)
+    assert len(sampler(experiment_weights={"a": largest, "b": -0.0})) == 200 // 16
+    with pytest.raises(DynaclrError, match="needs a finite number"):
+        sampler(experiment_weights={"a": largest + 1})
 
 
 def test_an_abandoned_iterator_does_not_move_the_position() -> None:

@@ -126,6 +126,14 @@ def test_of_a_ratio_that_leaves_an_experiment_nothing() -> None:
     )
 
 
+def test_of_a_label_that_is_misspelt() -> None:
+    """It says which one may be meant."""
+    table = TABLE.assign(experiment=np.where(TABLE["experiment"] == "a", "alpha", "beta"))
+    assert said(lambda: FlexibleBatchSampler(table, 4, experiment_weights={"alpa": 1})) == (
+        "experiment_weights names 'alpa', which the table does not have; did you mean 'alpha'?; it has 'alpha', 'beta'"
+    )
+
+
 def test_of_a_table_without_a_row() -> None:
     """It says what is missing."""
     sentence = "valid_anchors has 0 rows, but needs at least one anchor"

@@ -1,0 +1,161 @@
+"""The data module beside a trainer that does not run: what it sets, gives back, corrects and refuses."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from dynaclr.datamodule import MultiExperimentDataModule
+from dynaclr.errors import DynaclrError
+from dynaclr.randomness import keys
+from dynaclr_strategies.ready_made import two_experiments
+from dynaclr_strategies.writers import write_registry
+
+
+def make_trainer(**options: Any) -> Trainer:
+    """Return a trainer that writes nothing."""
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    return Trainer(accelerator="cpu", enable_model_summary=False, max_epochs=1, **quiet, **options)
+
+
+@contextmanager
+def trained(trainer: Trainer, **options: Any) -> Iterator[MultiExperimentDataModule]:
+    """Make a data module that belongs to a trainer, on a registry that lives as long as the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_registry(two_experiments(tracks=3, size=(16, 16)), Path(folder))
+        given = {"val_experiments": ["exp_beta"], "batch_size": 2, **options}
+        data = MultiExperimentDataModule(path, (0, 1), (16, 16), (12, 12), **given)
+        data.trainer = trainer
+        yield data
+
+
+@pytest.mark.parametrize("ending", ["teardown", "exception"])
+def test_a_trainer_without_validation_gets_its_limit_back(ending: str) -> None:
+    """However the run ends, and however often it was set up."""
+    trainer = make_trainer(limit_val_batches=3)
+    with trained(trainer, val_experiments=[]) as data:
+        data.setup("fit")
+        assert trainer.limit_val_batches == 0
+        data.setup("fit")
+        assert trainer.limit_val_batches == 0
+        if ending == "teardown":
+            data.train_dataloader()
+            data.teardown("fit")
+        else:
+            data.on_exception(ValueError("elsewhere"))
+        assert trainer.limit_val_batches == 3
+        trainer.limit_val_batches = 5
+        data.teardown("fit")
+        assert trainer.limit_val_batches == 5
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate"])
+def test_a_trainer_with_validation_keeps_its_limit(stage: str) -> None:
+    """There is something to limit."""
+    trainer = make_trainer(limit_val_batches=3)
+    with trained(trainer) as data:
+        data.setup(stage)
+        assert trainer.limit_val_batches == 3
+        assert data.val_index is not None
+        assert (data.train_index is None) is (stage == "validate")
+
+
+def test_a_prediction_limits_nothing() -> None:
+    """Nor does it index one side alone."""
+    trainer = make_trainer(limit_val_batches=3)
+    with trained(trainer, val_experiments=[]) as data:
+        data.setup("predict")
+        assert trainer.limit_val_batches == 3
+        assert data.predict_index is not None
+        assert data.predict_index.registry.names == ("exp_alpha", "exp_beta")
+        assert data.train_index is data.val_index is None
+
+
+def test_trainers_that_bring_other_batches_are_refused() -> None:
+    """In words, before anything is read; on one rank Lightning's sampler is never put in."""
+    with trained(make_trainer(overfit_batches=2)) as data:
+        with pytest.raises(DynaclrError) as caught:
+            data.setup("fit")
+        assert str(caught.value) == (
+            "overfit_batches is 2, but needs to be 0: every epoch draws other "
+            "batches; to overfit, keep a few FOVs with include_wells"
+        )
+        assert data.registry is None
+    with trained(make_trainer(devices=2, strategy="ddp")) as data:
+        with pytest.raises(DynaclrError) as caught:
+            data.setup("fit")
+        assert str(caught.value) == (
+            "use_distributed_sampler is True on 2 ranks, but needs to be False: the "
+            "loaders share the batches out themselves; set Trainer(use_distributed_sampler=False)"
+        )
+    with trained(make_trainer(devices=2, strategy="ddp", use_distributed_sampler=False)) as data:
+        data.setup("fit")
+        assert data.train_sampler is not None
+        assert (data.train_sampler.num_replicas, data.train_sampler.rank) == (2, 0)
+    with trained(make_trainer(use_distributed_sampler=True)) as data:
+        data.setup("fit")
+        assert data.train_sampler is not None
+        assert (data.train_sampler.num_replicas, data.train_sampler.rank) == (1, 0)
+
+
+def test_on_other_ranks_the_same_place_is_another_number_of_batches() -> None:
+    """The trainer's counts move together, so that what was processed is what lies behind."""
+    with trained(make_trainer()) as data:
+        data.setup("fit")
+        current = data.trainer.fit_loop.epoch_loop.batch_progress.current
+        current.ready, current.started, current.processed, current.completed = 7, 6, 5, 4
+        data._on_resume(9)
+        assert (current.ready, current.started, current.processed, current.completed) == (11, 10, 9, 8)
+        data._on_resume(3)
+        assert (current.ready, current.started, current.processed, current.completed) == (5, 4, 3, 2)
+        assert data._trained_batches() == 3
+        assert isinstance(data._trained_batches(), int)
+
+
+@pytest.mark.parametrize(("processed", "epoch", "over"), [(1, 0, True), (1, 1, False), (2, 1, True), (0, 0, False)])
+def test_an_epoch_that_is_over_is_completed(processed: int, epoch: int, over: bool) -> None:
+    """Where the trainer has processed more epochs than the sampler begins with, the last one is behind it."""
+    with trained(make_trainer()) as data:
+        data.setup("fit")
+        assert data.train_sampler is not None
+        data.train_sampler.set_epoch(epoch)
+        loop = data.trainer.fit_loop
+        loop.epoch_progress.current.processed = processed
+        batches = loop.epoch_loop.batch_progress.current
+        batches.ready = batches.processed = 4
+        data._on_resume(4)
+        assert loop.epoch_progress.current.completed == int(over)
+        assert batches.ready == (0 if over else 4)
+
+
+def test_what_is_drawn_depends_on_the_batch_and_the_rank() -> None:
+    """Seed, epoch, number of the batch, rank and view settle the seeds of a batch."""
+    with trained(make_trainer(), seed=7) as data:
+        data.setup("fit")
+        loop = data.trainer.fit_loop
+        loop.epoch_progress.current.completed = loop.epoch_progress.current.processed = 3
+        loop.epoch_loop.batch_progress.current.ready = 5
+        assert data.trainer.current_epoch == 3
+        expected = keys(7, 3, "augmentation", 5, 0, [0, 1]).tolist()
+        assert data._draw_seeds() == {"anchor": expected[0], "positive": expected[1]}
+
+
+def test_random_transforms_run_while_the_trainer_trains() -> None:
+    """Validation and a data module without a trainer see batches that are cropped, and nothing more."""
+    with trained(make_trainer(), channel_dropout_prob=1.0) as data:
+        data.setup("fit")
+        batch = data.train_dataloader().dataset.__getitems__([0, 1])
+        data.trainer.training = True
+        dropped = data.on_after_batch_transfer(batch, 0)
+        assert not dropped["anchor"][:, 1].any()
+        data.trainer.validating = True
+        kept = data.on_after_batch_transfer(batch, 0)
+        assert torch.equal(kept["anchor"], batch["anchor"][..., 2:-2, 2:-2])
+        assert kept["anchor"][:, 1].any()
