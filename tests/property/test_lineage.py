@@ -249,3 +249,24 @@ def test_frames_beyond_64_bits_are_refused() -> None:
     """A frame number that cannot be packed with the others into 64 bits is an error, not another row."""
     with pytest.raises(DynaclrError, match=r"t needs to be a frame number, got up to 4611686018427387904"):
         Descent.of_rows([0, 1], [0, 2**62], [0, 1], Forest.from_parents([-1, -1]))
+
+
+def test_a_parent_of_another_fov_is_none() -> None:
+    """An id that only the next FOV has, or the one before, makes a founder."""
+    assert group_tracks([0, 1], [3, 5], [5, 3]).parent.tolist() == [FOUNDER, FOUNDER]
+    assert group_tracks([0, 0, 1, 1], [3, 5, 3, 4], [-1, 3, 5, 3]).parent.tolist() == [FOUNDER, 0, FOUNDER, 2]
+
+
+@pytest.mark.parametrize("parent", [[], [-1], [-1, 0, 0, 1]])
+def test_numbers_of_tracks_and_rows_are_int64(parent: list[int]) -> None:
+    """They are used as indices, whatever the platform's own integer is."""
+    forest = Forest.from_parents(parent)
+    rows = np.arange(len(parent))
+    groups = group_tracks(np.zeros(len(parent)), rows, parent)
+    descent = Descent.of_rows(np.zeros(len(parent)), rows, rows, forest)
+    arrays = [forest.preorder, forest.subtree_size, forest.founder, forest.parent, *forest.generations]
+    arrays += [groups.track, groups.fov, groups.track_id, groups.parent]
+    arrays += [descent.order, descent.keys, descent.row_key, descent.t, descent.track, forest.latest(rows)]
+    arrays += list(descent.candidate_ranges(rows, np.zeros(len(parent))))
+    assert {array.dtype for array in arrays} == {np.dtype(np.int64)}
+    assert descent.has_candidate(1, 2).dtype == bool
