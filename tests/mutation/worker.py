@@ -29,8 +29,8 @@ KILLERS = "killers.tsv"
 MEMORY = 4 << 30
 """What a mutant may allocate before it counts as killed, in bytes."""
 
-SLOWER, GRACE = 10, 20
-"""A test may take ten times as long as it did, and 20 seconds more, of processor time: load is not a failure."""
+SLOWER, GRACE = 10, 5
+"""A test may take ten times as long as it did, and 5 seconds more, of processor time: load is not a failure."""
 
 
 class CollectedRunner(PytestRunner):

@@ -270,3 +270,12 @@ def test_numbers_of_tracks_and_rows_are_int64(parent: list[int]) -> None:
     arrays += list(descent.candidate_ranges(rows, np.zeros(len(parent))))
     assert {array.dtype for array in arrays} == {np.dtype(np.int64)}
     assert descent.has_candidate(1, 2).dtype == bool
+
+
+def test_elder_siblings_come_first() -> None:
+    """In the order of their positions, however many they are: a draw by seed must not depend on how NumPy sorts."""
+    mothers = np.random.default_rng(0).integers(0, 3, 300)
+    preorder = Forest.from_parents([FOUNDER] * 3 + mothers.tolist()).preorder
+    for mother in range(3):
+        daughters = 3 + np.flatnonzero(mothers == mother)
+        assert preorder[daughters].tolist() == (preorder[mother] + 1 + np.arange(daughters.size)).tolist()
