@@ -169,3 +169,27 @@ def test_a_window_that_hangs_over_the_border_is_refused(t: int, y: int, x: int, 
         windows = [np.array([0, value]) for value in (0, t, y, x)]
         with pytest.raises(DynaclrError, match="of experiment 'exp_alpha', FOV A/1/0 is not wholly inside the image"):
             reader.read(*windows)
+
+
+@pytest.mark.parametrize("fit", [True, False])
+def test_a_batch_holds_what_the_class_lists(fit: bool) -> None:
+    """Nothing more and nothing less, a row each; of no index, nothing."""
+    pair = {"anchor", "anchor_norm_meta", "positive", "positive_norm_meta", "lineage"}
+    single = {"anchor", "anchor_norm_meta", "lineage", "index"}
+    with written(two_experiments(tracks=3, size=(16, 16), normalization=True)) as registry:
+        index = make_index(registry)
+        dataset = MultiExperimentTripletDataset(index, fit=fit)
+        rows = [len(dataset) - 1, 0, 0]
+        batch = dataset.__getitems__(rows)
+        assert set(batch) == (pair if fit else single)
+        assert {len(values) for values in batch.values()} == {3}
+        table = index.valid_anchors["row"].to_numpy() if fit else np.arange(len(index.tracks))
+        assert batch["lineage"].tolist() == index.lineage_codes[table[rows]].tolist()
+        assert batch["anchor_norm_meta"][1] == batch["anchor_norm_meta"][2]
+        assert set(batch["anchor_norm_meta"][0]) == {"ch_0", "ch_1"}
+
+
+def test_no_anchors_have_no_positives() -> None:
+    """An empty batch is a batch."""
+    rows, taus = _shared_dataset().positives([])
+    assert (rows.dtype, taus.dtype, rows.size, taus.size) == (np.int64, np.int64, 0, 0)
