@@ -169,9 +169,8 @@ def sample_tau(tau_min: int, tau_max: int, rng: np.random.Generator, decay_rate:
     """
     _check_draw(tau_min, tau_max, decay_rate)
     cumulative = np.cumsum(tau_weights(np.arange(tau_min, tau_max + 1), tau_min, tau_max, decay_rate))
-    place = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
-    # Rounding may carry the product up to the last cumulative weight itself.
-    return int(tau_min) + min(place, len(cumulative) - 1)
+    # `random` is at most 1 - 2**-53, and no float times that rounds to itself: the place is never beyond the last.
+    return int(tau_min) + int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
 
 
 def _check_draw(tau_min: int, tau_max: int, decay_rate: float) -> None:

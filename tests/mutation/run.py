@@ -32,6 +32,8 @@ HOME = Path("mutants")
 TRIED = HOME / "tried.json"
 STATS = HOME / "mutmut-stats.json"
 NO_TESTS = 33  # as mutmut has it
+BEST = 4
+"""How many of the tests that have killed mutants nearby come first."""
 
 
 def run(modules: list[str], *, workers: int, budget: float) -> None:
@@ -171,17 +173,16 @@ class _Work:
         function = mangled_name_from_mutant_name(mutant.name)
         duration = state().duration_by_test
         here, around = self.killers[function], self.killers[function.rpartition(".")[0]]
-        # A test that kills often is worth a wait: minus the killed per second that it takes. Of the others those come
-        # first that are fast and reach little else: they are about this function.
-        reaching = sorted(
-            state().tests_by_mangled_function_name.get(function, ()),
-            key=lambda test: (
-                -(here[test] + 0.1 * around[test]) / (duration[test] + 0.02),
-                (duration[test] + 0.005) * self.reach[test],
-            ),
+        reaching = state().tests_by_mangled_function_name.get(function, ())
+        kills = {test: (here[test] + 0.1 * around[test]) / (duration[test] + 0.02) for test in reaching}
+        best = set(sorted((test for test in reaching if kills[test]), key=lambda test: -kills[test])[:BEST])
+        # After those that kill most per second come those that are fast and reach little else: they are about this
+        # function.
+        ordered = sorted(
+            reaching, key=lambda test: (-kills[test] * (test in best), (duration[test] + 0.005) * self.reach[test])
         )
         chosen, spent = [], 0.0
-        for test in reaching:
+        for test in ordered:
             spent += duration[test]
             if chosen and spent > self.budget:
                 break

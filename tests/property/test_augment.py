@@ -48,6 +48,33 @@ def test_channels_the_batch_lacks_are_refused(training: bool) -> None:
         ChannelDropout([0, 2]).train(training)(torch.ones(1, 2, 1, 4, 4))
 
 
+@pytest.mark.parametrize(("channels", "p"), [([], 1.0), ([0], 0.0), ([0, 1], 0)])
+def test_where_nothing_can_be_dropped_the_batch_is_passed_on(channels: list[int], p: float) -> None:
+    """Itself, not a copy, and no random number is drawn."""
+    batch, before = torch.ones(3, 2), torch.get_rng_state()
+    assert ChannelDropout(channels, p)(batch) is batch
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_samples_and_channels_are_enough() -> None:
+    """A batch need not have pixels."""
+    assert ChannelDropout([1], p=1.0)(torch.ones(3, 2)).tolist() == [[1.0, 0.0]] * 3
+
+
+def test_a_number_that_is_the_probability_drops_nothing() -> None:
+    """A channel is dropped with probability p, not with p and a little more."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        p = torch.rand(1, 1).item()
+        torch.manual_seed(0)
+        assert ChannelDropout([0], p)(torch.ones(1, 1)).item() == 1.0
+
+
+def test_the_mask_goes_where_the_batch_is() -> None:
+    """The device ``meta`` stands for a GPU."""
+    assert ChannelDropout([0])(torch.ones(3, 2, 4, device="meta")).device.type == "meta"
+
+
 def test_a_printed_model_shows_the_parameters() -> None:
     """As they were given."""
     assert repr(ChannelDropout((2, 0), 0.25)) == "ChannelDropout(channels=[2, 0], p=0.25)"

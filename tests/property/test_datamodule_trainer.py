@@ -159,3 +159,59 @@ def test_random_transforms_run_while_the_trainer_trains() -> None:
         kept = data.on_after_batch_transfer(batch, 0)
         assert torch.equal(kept["anchor"], batch["anchor"][..., 2:-2, 2:-2])
         assert kept["anchor"][:, 1].any()
+
+
+def test_the_training_loader_asks_the_trainer_that_there_is() -> None:
+    """How far it is, and to correct what it believes; without a trainer, nobody."""
+    with trained(make_trainer()) as data:
+        data.setup("fit")
+        loader = data.train_dataloader()
+        assert loader._trained is not None
+        assert loader._on_resume is not None
+        current = data.trainer.fit_loop.epoch_loop.batch_progress.current
+        current.processed = 4
+        assert loader._trained() == 4
+        loader._on_resume(6)
+        assert loader._trained() == 6
+        data.trainer = None
+        alone = data.train_dataloader()
+        assert alone._trained is alone._on_resume is None
+
+
+def test_one_training_loader_reads_ahead_at_a_time() -> None:
+    """A new one ends the old one, and so does the end of the run."""
+    with trained(make_trainer(), num_workers=2) as data:
+        data.setup("fit")
+        first = data.train_dataloader()
+        assert first.num_workers == 2
+        begun = iter(first)
+        next(begun)
+        assert first._batches is not None
+        second = data.train_dataloader()
+        assert first._batches is None
+        begun = iter(second)
+        next(begun)
+        data.teardown("fit")
+        assert second._batches is None
+
+
+def test_each_loader_reads_what_its_stage_is_for() -> None:
+    """Anchors with positives to train and validate on, dealt out; single observations, in order, to predict."""
+    with trained(make_trainer(), num_workers=3, cache_pool_bytes=7, seed=5, tau_range=(0.5, 1.5)) as data:
+        data.setup("fit")
+        data.setup("predict")
+        train, val, predict = data.train_dataloader(), data.val_dataloader(), data.predict_dataloader()
+        assert not isinstance(val, list)
+        assert [loader.dataset.fit for loader in (train, val, predict)] == [True, True, False]
+        assert [loader.dataset.index for loader in (train, val, predict)] == [
+            data.train_index,
+            data.val_index,
+            data.predict_index,
+        ]
+        assert [loader.num_workers for loader in (train, val, predict)] == [3, 3, 3]
+        assert data.train_index is not None
+        assert data.train_index.tau_range_hours == (0.5, 1.5)
+        assert [len(rows) for rows in predict.batch_sampler][:-1] == [2] * (len(predict.batch_sampler) - 1)
+        assert [row for rows in predict.batch_sampler for row in rows] == list(range(len(predict.dataset)))
+        dealt = list(val.batch_sampler)
+        assert dealt[0][:2] == [0, len(dealt)]

@@ -116,3 +116,29 @@ def test_impossible_draws_are_refused(arguments: tuple[int, int, float], sentenc
         tau_weights([1], tau_min, tau_max, rate)
     with pytest.raises(DynaclrError, match=sentence):
         sample_tau(tau_min, tau_max, np.random.default_rng(0), rate)
+
+
+class Scripted:
+    """A generator whose next number is known."""
+
+    def __init__(self, number: float) -> None:
+        self.number = number
+
+    def random(self) -> float:
+        """Return the number."""
+        return self.number
+
+
+@pytest.mark.parametrize(
+    ("number", "rate", "tau"),
+    [(0.0, 0.0, 3), (0.25, 0.0, 4), (0.4999, 0.0, 4), (0.5, 0.0, 5), (0.75, 0.0, 6), (0.9, 50.0, 3), (0.9, -50.0, 6)],
+)
+def test_each_offset_has_its_part_of_the_unit_interval(number: float, rate: float, tau: int) -> None:
+    """The lower end belongs to it, the upper one to the next; how large it is, the rate says."""
+    assert sample_tau(3, 6, Scripted(number), rate) == tau  # type: ignore[arg-type]
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.floats(-700, 100))
+def test_the_largest_random_number_draws_an_offset(tau_min: int, more: int, rate: float) -> None:
+    """No product of weights with it is beyond the last one."""
+    assert tau_min <= sample_tau(tau_min, tau_min + more, Scripted(1 - 2**-53), rate) <= tau_min + more  # type: ignore[arg-type]
