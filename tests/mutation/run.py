@@ -32,8 +32,8 @@ HOME = Path("mutants")
 TRIED = HOME / "tried.json"
 STATS = HOME / "mutmut-stats.json"
 NO_TESTS = 33  # as mutmut has it
-BEST = 4
-"""How many of the tests that have killed mutants nearby come first."""
+BEST, SHORT = 4, 0.3
+"""How many of the tests that have killed mutants nearby come first, and how many seconds one of them may take."""
 
 
 def run(modules: list[str], *, workers: int, budget: float) -> None:
@@ -175,7 +175,8 @@ class _Work:
         here, around = self.killers[function], self.killers[function.rpartition(".")[0]]
         reaching = state().tests_by_mangled_function_name.get(function, ())
         kills = {test: (here[test] + 0.1 * around[test]) / (duration[test] + 0.02) for test in reaching}
-        best = set(sorted((test for test in reaching if kills[test]), key=lambda test: -kills[test])[:BEST])
+        killers = (test for test in reaching if kills[test] and duration[test] <= SHORT)
+        best = set(sorted(killers, key=lambda test: -kills[test])[:BEST])
         # After those that kill most per second come those that are fast and reach little else: they are about this
         # function.
         ordered = sorted(

@@ -279,3 +279,12 @@ def test_elder_siblings_come_first() -> None:
     for mother in range(3):
         daughters = 3 + np.flatnonzero(mothers == mother)
         assert preorder[daughters].tolist() == (preorder[mother] + 1 + np.arange(daughters.size)).tolist()
+
+
+def test_the_largest_number_that_rows_can_have() -> None:
+    """2**63 - 1 is a multiple of 7: that many frames of one FOV with seven tracks can be numbered, one more cannot."""
+    forest, frames = Forest.from_parents([FOUNDER] * 7), (2**63 - 1) // 7
+    descent = Descent.of_rows([0, 0], [0, frames - 1], [0, 6], forest)
+    assert descent.keys.tolist() == [0, 2**63 - 2]
+    with pytest.raises(DynaclrError, match=f"got up to {frames}: 1 FOVs of so many frames with 7 tracks"):
+        Descent.of_rows([0, 0], [0, frames], [0, 6], forest)
