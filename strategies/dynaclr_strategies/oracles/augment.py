@@ -33,11 +33,22 @@ def normalized(case: AugmentCase, pixels: Pixels) -> tuple[Pixels, Pixels]:
 
 def percentile(values: list[float], percent: float) -> float:
     """Return a percentile by its definition: sorted, and linear between neighbours."""
+    below, above, place = _neighbours(values, percent)
+    return below + (above - below) * place
+
+
+def _neighbours(values: list[float], percent: float) -> tuple[float, float, float]:
+    """Return the values on both sides of a percentile, and where it lies between them, from 0 to 1."""
     ordered = sorted(values)
     place = (len(ordered) - 1) * percent / 100
     below = math.floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+    return ordered[below], ordered[min(below + 1, len(ordered) - 1)], place - below
+
+
+def _slip(values: list[float], percent: float) -> float:
+    """Return how far a percentile moves if its place among all values is rounded: far, next to a bright pixel."""
+    below, above, _ = _neighbours(values, percent)
+    return len(values) * (above - below)
 
 
 def scaled(case: AugmentCase, pixels: Pixels) -> tuple[Pixels, Pixels]:
@@ -59,15 +70,16 @@ def _scaled(case: AugmentCase, image: Pixels) -> tuple[Pixels, Pixels]:
     if case.relative:
         start, stop = (case.target[0] + (case.target[1] - case.target[0]) * p / 100 for p in case.percentiles)
     roundoff, width = 4 * _roundoff(case), high - low
+    slips = abs(low) + abs(high) + sum(_slip(list(image.flat), percent) for percent in case.percentiles)
     if width == 0:
         moved = image - low + start
         error = roundoff * (abs(image) + abs(low) + abs(start))
-    elif width <= 4 * roundoff * (abs(low) + abs(high)):
+    elif width <= 4 * roundoff * slips:
         return image, np.full(image.shape, math.inf)
     else:
         share = (image - low) / width
         moved = share * (stop - start) + start
-        ill = roundoff * (1 + (abs(low) + abs(high)) / width)  # of low and of the width, relative to the width
+        ill = roundoff * (1 + slips / width)  # of low and of the width, relative to the width
         error = (ill * (1 + 2 * abs(share))) * (stop - start) + roundoff * (abs(start) + abs(moved))
     if case.clip:
         moved = np.clip(moved, start, stop)
