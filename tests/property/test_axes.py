@@ -110,13 +110,17 @@ SENTENCES: list[tuple[Callable[[], Any], str]] = [
     ),
     (
         lambda: ConditionAxis(ratio={"a": 1}).check(("a", "b", "c")),
-        "condition_ratio={'a': 1} leaves out 'b', 'c', but needs a number for every condition of the table "
-        + "(0 for one that is not to be drawn)",
+        (
+            "condition_ratio={'a': 1} leaves out 'b', 'c', but needs a number for every condition of the table "
+            "(0 for one that is not to be drawn)"
+        ),
     ),
     (
         lambda: ConditionAxis(ratio={"a": 0, "b": 0, "c": 1}).quotas(("a", "b"), 4, "g"),
-        "condition_ratio={'a': 0, 'b': 0, 'c': 1} gives 0 to every condition of experiment 'g'; "
-        + "one of 'a', 'b' needs a number above 0, or the experiment the weight 0",
+        (
+            "condition_ratio={'a': 0, 'b': 0, 'c': 1} gives 0 to every condition of experiment 'g'; "
+            "one of 'a', 'b' needs a number above 0, or the experiment the weight 0"
+        ),
     ),
     *(
         (lambda value=value: LeakAxis(value), f"leaky={value!r} needs a number in [0, 1)")
