@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from dynaclr_strategies.descriptions import (
     ExperimentDescription,
     FovDescription,
     RegistryDescription,
+    TrackDescription,
     WellDescription,
 )
 from dynaclr_strategies.lineages import lineages
@@ -31,6 +33,9 @@ Version = Literal["0.4", "0.5"]
 VERSIONS: tuple[Version, ...] = ("0.4", "0.5")
 NAMES = ("exp_a", "exp_b", "2024_07_22", "exp Ä β", "true")
 
+
+Cells = Callable[..., st.SearchStrategy[tuple[TrackDescription, ...]]]
+"""Makes the strategy for the tracks of a FOV; takes what `lineages` takes."""
 
 _shared = lru_cache(maxsize=1024)
 
@@ -63,9 +68,43 @@ def conditions(draw: st.DrawFn, *, max_conditions: int = 3, max_wells: int = 2) 
 
 
 # Made once for each set of bounds: to make a strategy takes longer than to draw from it.
-_lineages, _channel_sets, _time_axes = _shared(lineages), _shared(channel_sets), _shared(time_axes)
+_channel_sets, _time_axes = _shared(channel_sets), _shared(time_axes)
 _just: Any = _shared(st.just)
 _CONDITIONS = conditions()
+
+
+_Sizes = st.SearchStrategy[tuple[int, int, int]]
+
+
+@_shared
+def _made(cells: Cells, **bounds: Any) -> st.SearchStrategy[tuple[TrackDescription, ...]]:
+    return cells(**bounds)
+
+
+# One strategy for each FOV and each well: so Hypothesis can take any of them out when it shrinks, not just the last.
+@st.composite
+def _fov(
+    draw: st.DrawFn, name: str, frames: int, max_tracks: int, size: _Sizes, cells: Cells, *, is_seen: bool
+) -> FovDescription:
+    z, y, x = draw(size, label="size")
+    seen = _made(cells, frames=frames, size=(y, x), min_tracks=int(is_seen), max_tracks=max_tracks)
+    tracks = draw(seen, label="tracks")
+    has_csv = is_seen or not draw(st.booleans(), label="no CSV")
+    return FovDescription(name=name, frames=frames, z=z, y=y, x=x, tracks=tracks, has_csv=has_csv)
+
+
+@st.composite
+def _fovs(
+    draw: st.DrawFn, frames: int, max_fovs: int, max_tracks: int, size: _Sizes, cells: Cells, *, is_labelled: bool
+) -> tuple[FovDescription, ...]:
+    # Something to train on in every labelled well; spare wells and further FOVs may be empty or untracked.
+    return tuple(
+        draw(_one_fov(str(number), frames, max_tracks, size, cells, is_seen=number == 0 and is_labelled), label="FOV")
+        for number in range(draw(st.integers(1, max_fovs), label="number of FOVs"))
+    )
+
+
+_one_fov, _all_fovs = _shared(_fov), _shared(_fovs)
 
 
 def _wells(
@@ -74,21 +113,13 @@ def _wells(
     frames: int,
     max_fovs: int,
     max_tracks: int,
-    size: st.SearchStrategy[tuple[int, int, int]],
+    size: _Sizes,
+    cells: Cells,
 ) -> tuple[WellDescription, ...]:
     wells = []
     for well in plate.wells():
-        fovs = []
-        for number in range(draw(st.integers(1, max_fovs), label=f"FOVs of {well}")):
-            z, y, x = draw(size, label="size")
-            # Something to train on in every labelled well; spare wells and further FOVs may be empty or untracked.
-            is_first = number == 0 and well not in plate.unlabelled
-            cells = _lineages(frames=frames, size=(y, x), min_tracks=int(is_first), max_tracks=max_tracks)
-            tracks = draw(cells, label="tracks")
-            has_csv = is_first or not draw(st.booleans(), label="no CSV")
-            fov = FovDescription(name=str(number), frames=frames, z=z, y=y, x=x, tracks=tracks, has_csv=has_csv)
-            fovs.append(fov)
-        wells.append(WellDescription(name=well, fovs=tuple(fovs)))
+        fovs = _all_fovs(frames, max_fovs, max_tracks, size, cells, is_labelled=well not in plate.unlabelled)
+        wells.append(WellDescription(name=well, fovs=draw(fovs, label=f"FOVs of {well}")))
     return tuple(wells)
 
 
@@ -111,6 +142,7 @@ def experiments(
     max_z: int = 2,
     max_fovs: int = 2,
     max_tracks: int = 7,
+    cells: Cells = lineages,
 ) -> ExperimentDescription:
     """Strategy for one experiment with plate, FOVs and tracks.
 
@@ -130,6 +162,8 @@ def experiments(
     min_frames, max_frames, min_size, max_size, max_z, max_fovs, max_tracks
         Bounds of the movie's length, of the images' height and width, of the stacks' depth, of the FOVs per well, and
         of the tracks per FOV.
+    cells
+        Makes the strategy for the tracks of a FOV, from its length and size; see `lineages`.
     """
     if not 1 <= min_size <= max_size or min(max_z, max_fovs, max_tracks) < 1:
         raise InvalidArgument(
@@ -144,7 +178,7 @@ def experiments(
         channel_names=channels.channel_names,
         source_channel=channels.source_channel,
         condition_wells=plate.condition_wells,
-        wells=_wells(draw, plate, time.frames, max_fovs, max_tracks, _sizes(min_size, max_size, max_z)),
+        wells=_wells(draw, plate, time.frames, max_fovs, max_tracks, _sizes(min_size, max_size, max_z), cells),
         interval_minutes=time.interval_minutes,
         start_hpi=time.start_hpi,
         organelle=draw(st.sampled_from(("", "mitochondria", "ER")), label="organelle"),
@@ -157,6 +191,15 @@ def experiments(
 
 
 _experiments = _shared(experiments)
+
+
+def _with_names_of_their_own(drawn: list[ExperimentDescription]) -> list[ExperimentDescription]:
+    """Give an experiment whose name is taken the first name that is free."""
+    taken: dict[str, ExperimentDescription] = {}
+    for experiment in drawn:
+        free = next(name for name in (experiment.name, *NAMES) if name not in taken)
+        taken[free] = replace(experiment, name=free)
+    return list(taken.values())
 
 
 @st.composite
@@ -175,6 +218,7 @@ def registries(
     max_z: int = 2,
     max_fovs: int = 2,
     max_tracks: int = 7,
+    cells: Cells = lineages,
 ) -> RegistryDescription:
     """Strategy for registries of experiments that fit together.
 
@@ -186,8 +230,8 @@ def registries(
     ----------
     min_experiments, max_experiments, min_sources, max_sources
         Bounds of the number of experiments and of their source channels.
-    plates, min_frames, max_frames, min_size, max_size, max_z, max_fovs, max_tracks
-        Conditions, wells, and bounds of the experiments; see `experiments`.
+    plates, min_frames, max_frames, min_size, max_size, max_z, max_fovs, max_tracks, cells
+        Conditions, wells, cells, and bounds of the experiments; see `experiments`.
     """
     if not 1 <= min_experiments <= max_experiments <= len(NAMES):
         raise InvalidArgument(
@@ -197,29 +241,22 @@ def registries(
     if not 1 <= min_sources <= max_sources:
         raise InvalidArgument(f"min_sources={min_sources!r} must lie between 1 and max_sources={max_sources!r}")
     sources = _just(draw(st.integers(min_sources, max_sources), label="number of source channels"))
-    names = draw(
-        st.lists(st.sampled_from(NAMES), min_size=min_experiments, max_size=max_experiments, unique=True),
-        label="names",
+    one = _experiments(
+        num_sources=sources,
+        plates=plates,
+        min_frames=min_frames,
+        max_frames=max_frames,
+        min_size=min_size,
+        max_size=max_size,
+        max_z=max_z,
+        max_fovs=max_fovs,
+        max_tracks=max_tracks,
+        cells=cells,
     )
-    drawn = [
-        draw(
-            _experiments(
-                names=_just(name),
-                num_sources=sources,
-                plates=plates,
-                min_frames=min_frames,
-                max_frames=max_frames,
-                min_size=min_size,
-                max_size=max_size,
-                max_z=max_z,
-                max_fovs=max_fovs,
-                max_tracks=max_tracks,
-            ),
-            label=name,
-        )
-        for name in names
-    ]
-    if len(drawn) > 1 and draw(st.booleans(), label="one store for two experiments"):
+    drawn = _with_names_of_their_own(draw(st.lists(one, min_size=min_experiments, max_size=max_experiments)))
+    # Drawn for one experiment too: else taking the other one out would shift all that is drawn later.
+    is_shared = draw(st.booleans(), label="one store for two experiments")
+    if len(drawn) > 1 and is_shared:
         event("registries: shared store")
         drawn[0] = replace(drawn[0], store="shared")
         drawn[1] = replace(drawn[0], name=drawn[1].name)

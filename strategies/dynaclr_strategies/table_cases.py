@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dynaclr_strategies.cases import IndexCase, RegistryCase
 from dynaclr_strategies.descriptions import ExperimentDescription, FovDescription, RegistryDescription, TrackDescription
+from dynaclr_strategies.lineages import lineages
 from dynaclr_strategies.oracles.index import IndexOracle, places_of, well_of
 from dynaclr_strategies.oracles.registry import frames_in_range
 from dynaclr_strategies.parts import ConditionWells
@@ -93,16 +94,26 @@ _PLACES = ((0.0, 0.0, 0.0), (3.5, 6.99, 0.0), (7.0, 7.25, 0.5), (2.0, 3.0, -3.0)
 _Relative = tuple[int, int, tuple[int, ...], tuple[float, float, float]]
 """The number of its mother among those before it (0 is nobody), how late it is born, when it is seen and where."""
 
+_lineages = lru_cache(maxsize=1024)(lineages)
+
 _RELATIVES: st.SearchStrategy[list[_Relative]] = st.lists(
     st.tuples(st.integers(0, 3), st.integers(0, 2), st.sampled_from(_SEEN), st.sampled_from(_PLACES)),
     max_size=4,
 )
 
 
+@st.composite
+def _families(draw: st.DrawFn, /, **bounds: Any) -> Tracks:
+    """Strategy for the tracks of a FOV with the relatives of its first cell, which are drawn where the FOV is."""
+    tracks = draw(_lineages(**bounds), label="tracks")
+    return _grown(tracks, draw(_RELATIVES, label="family"), bounds["frames"]) if tracks else ()
+
+
 @lru_cache(maxsize=8)
 def _plates(min_experiments: int) -> st.SearchStrategy[RegistryDescription]:
     # Generations take time: half of the movies are long enough for some.
-    return st.one_of([registries(min_experiments=min_experiments, min_frames=f, **_SMALL) for f in (1, 5)])
+    bounds = {"min_experiments": min_experiments, "cells": _families, **_SMALL}
+    return st.one_of([registries(min_frames=frames, **bounds) for frames in (1, 5)])
 
 
 @st.composite
@@ -112,8 +123,7 @@ def _tracked_registries(draw: st.DrawFn, min_experiments: int) -> RegistryDescri
     Generates sisters, cousins, mothers that live on beside their daughters, ids that do not ascend from mother to
     daughter, and centroids between pixels. Promises what `registries` does. Shrinks towards what `registries` does.
     """
-    plates = draw(_plates(min_experiments))
-    registry = _with_tracks(plates, lambda tracks, frames: _grown(tracks, draw(_RELATIVES, label="family"), frames))
+    registry = draw(_plates(min_experiments))
     if draw(st.booleans(), label="ids descend"):
         registry = _with_tracks(registry, _descending)
     shift = draw(st.sampled_from((0.0, 0.5, 0.99)), label="shift")
