@@ -1,45 +1,39 @@
-"""How long the index takes for a million observations, beside reading the same CSVs with pandas.
-
-Run ``python benchmarks/index.py`` (options: ``--observations``, ``--fovs``). Prints seconds and ratios.
-"""
+"""Index: lineages and valid anchors, beside reading the CSVs; and the positives of a batch."""
 
 from __future__ import annotations
 
-import argparse
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
+from benchmarks import limits
+from benchmarks.baselines import NaivePositives, lineages_and_anchors
+from benchmarks.model import Entry, Figure, Memory, Scale, at_least, at_most
+from benchmarks.timing import Call, added_peak, interleaved
 from dynaclr.experiment import ExperimentRegistry
 from dynaclr.index import MultiExperimentIndex
+from dynaclr.lineage import Descent, Forest, group_tracks
+from dynaclr.positives import PositiveDraw
 from dynaclr_strategies.descriptions import FovDescription, RegistryDescription
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.writers import write_registry
 
-T = TypeVar("T")
-
-FRAMES = 50
-SIDE = 16
+GROUP, POSITIVES = "index", "positives"
+FRAMES, SIDE, FOVS = 50, 16, 200
+_INTERVAL = 15.0
+_WINDOW = (slice(0, 1), (8, 8))
 
 
 def describe(num_fovs: int) -> RegistryDescription:
     """Two experiments with half of the FOVs each; the tables are made by `tracking_table`."""
-    description = two_experiments()
-    per_well = num_fovs // 4
-    fovs = tuple(FovDescription(name=str(i), frames=FRAMES, y=SIDE, x=SIDE) for i in range(per_well))
+    description = two_experiments(interval_minutes=(_INTERVAL, _INTERVAL), dtype="uint8")
+    fovs = tuple(FovDescription(name=str(i), frames=FRAMES, y=SIDE, x=SIDE) for i in range(num_fovs // 4))
     experiments = tuple(
-        replace(
-            experiment,
-            interval_minutes=15.0,
-            dtype="uint8",
-            wells=tuple(replace(well, fovs=fovs) for well in experiment.wells),
-        )
+        replace(experiment, wells=tuple(replace(well, fovs=fovs) for well in experiment.wells))
         for experiment in description.experiments
     )
     return replace(description, experiments=experiments)
@@ -65,51 +59,118 @@ def tracking_table(rng: np.random.Generator, num_rows: int) -> pd.DataFrame:
     return rows.sample(num_rows, random_state=0).sort_values(["t", "track_id"], ignore_index=True)
 
 
-def seconds(work: Callable[[], T], repeats: int = 3) -> tuple[float, T]:
-    """Return the best time of a few runs, and the result."""
-    best = np.inf
-    for _ in range(repeats):
-        start = time.perf_counter()
-        result = work()
-        best = min(best, time.perf_counter() - start)
-    return float(best), result
+class Movies:
+    """A registry of many FOVs with tracking tables of so many rows in all, on disk and in memory."""
+
+    def __init__(self, root: Path, rows: int, fovs: int = FOVS) -> None:
+        rng = np.random.default_rng(0)
+        self.registry = ExperimentRegistry.from_yaml(write_registry(describe(fovs), root))
+        self.frames, self.paths = {}, []
+        for config in self.registry.experiments:
+            for fov_name in self.registry.positions(config.name):
+                table = tracking_table(rng, rows // fovs)
+                self.frames[config.name, fov_name] = table
+                self.paths.append(config.tracks_path / fov_name / "tracks.csv")
+                table.to_csv(self.paths[-1], index=False)
+
+    def index(self) -> MultiExperimentIndex:
+        """Index the tables in memory."""
+        return MultiExperimentIndex(self.registry, *_WINDOW, frames=self.frames)
+
+    def index_from_disk(self) -> MultiExperimentIndex:
+        """Index the CSVs."""
+        return MultiExperimentIndex(self.registry, *_WINDOW)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--observations", type=int, default=1_000_000)
-    parser.add_argument("--fovs", type=int, default=200)
-    options = parser.parse_args()
+def lineages(tracks: pd.DataFrame, taus: tuple[int, int]) -> Call:
+    """Return a call that finds lineages and valid anchors of a table in memory, as the index does."""
+    pairs = tracks["experiment"].cat.codes.to_numpy(np.int64) * 1000 + tracks["fov_name"].cat.codes.to_numpy(np.int64)
+    fov = np.unique(pairs, return_inverse=True)[1]
+    track_id, parent, t = (tracks[name].to_numpy() for name in ("track_id", "parent_track_id", "t"))
+
+    def work() -> object:
+        groups = group_tracks(fov, track_id, parent)
+        forest = Forest.from_parents(groups.parent)
+        descent = Descent.of_rows(fov, t, groups.track, forest)
+        return np.flatnonzero(descent.has_candidate(*taus)), forest.founder[groups.track]
+
+    return work
+
+
+def measure(scale: Scale) -> Iterator[Entry]:
+    """Measure the rows of the index and of the positives."""
+    sizes = scale.sizes(100_000, 1_000_000, quick=(10_000, 20_000))
+    for rows in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            movies = Movies(Path(folder), rows, fovs=FOVS if not scale.quick else 20)
+            index = movies.index()
+            yield from _lineages(scale, rows, index, movies)
+            yield from _index(scale, rows, movies, largest=rows == sizes[-1])
+            if rows == sizes[-1]:
+                yield from _positives(scale, index)
+    memory = added_peak("benchmarks.index:indexed", rows=sizes[-1])
+    yield Memory(GROUP, "whole index, tables in memory", sizes[-1], "rows", memory)
+
+
+def _lineages(scale: Scale, rows: int, index: MultiExperimentIndex, movies: Movies) -> Iterator[Entry]:
+    taus = index.tau_range_frames("exp_alpha")
+    tracks = index.tracks.assign(fov_name=index.tracks["experiment"].astype(str) + index.tracks["fov_name"].astype(str))
+    tracks["fov_name"] = tracks["fov_name"].astype("category")
+    calls = {
+        "ours": (lineages(tracks, taus), 1),
+        "limit": ((lambda: limits.read_csvs(movies.paths)), 1),
+    }
+    if rows <= 100_000:
+        calls["baseline"] = ((lambda: lineages_and_anchors(tracks, taus)), 1)
+    figure = Figure(GROUP, "lineages and anchors", rows, "rows", "table", interleaved(calls, scale.budget, least=2))
+    yield figure
+    if rows <= 100_000:
+        asked = f"of the baseline's speed at {rows:.0e} rows"
+        yield at_least(GROUP, "lineages and anchors", asked, figure.over_baseline, 200)
+    else:
+        asked = f"times reading the CSVs, {rows:.0e} rows"
+        yield at_most(GROUP, "lineages and anchors", asked, figure.over_limit, 1)
+
+
+def _index(scale: Scale, rows: int, movies: Movies, *, largest: bool) -> Iterator[Entry]:
+    taken = interleaved(
+        {
+            "ours": (movies.index, 1),
+            "disk": (movies.index_from_disk, 1),
+            "limit": ((lambda: limits.read_csvs(movies.paths)), 1),
+        },
+        2 * scale.budget,
+    )
+    disk = taken.pop("disk")
+    whole = "whole index, tables in memory"
+    yield (figure := Figure(GROUP, whole, rows, "rows", "table", taken))
+    yield Figure(GROUP, "whole index, CSVs included", rows, "rows", "table", {"ours": disk, "limit": taken["limit"]})
+    if largest:
+        yield at_most(GROUP, whole, f"times reading the CSVs, {rows:.0e} rows", figure.over_limit, 1)
+
+
+def _positives(scale: Scale, index: MultiExperimentIndex) -> Iterator[Entry]:
+    draw = PositiveDraw(index)
+    naive = NaivePositives(index.tracks, index.tau_range_frames("exp_alpha"))
     rng = np.random.default_rng(0)
+    anchors = index.valid_anchors["row"].to_numpy()
+    columns = [index.descent_order, index.lineage_codes]
+    for size in (128, 1024):
+        batches = [rng.integers(len(anchors), size=size) for _ in range(20)]
+        taken = interleaved(
+            {
+                "ours": ((lambda: [draw(anchors[batch], batch, 0) for batch in batches]), len(batches)),  # noqa: B023
+                "baseline": ((lambda: naive(anchors[batches[0]])), 1),  # noqa: B023
+                "limit": ((lambda: [limits.gather(columns, anchors[batch]) for batch in batches]), len(batches)),  # noqa: B023
+            },
+            scale.budget / 2,
+        )
+        figure = Figure(POSITIVES, "positives of a batch", size, "batch size", "batch", taken)
+        yield figure
+    yield at_least(POSITIVES, f"batch of {figure.size}", "of the baseline's speed", figure.over_baseline, 100)
+
+
+def indexed(rows: int) -> Call:
+    """Prepare tables; the call indexes them."""
     with tempfile.TemporaryDirectory() as folder:
-        registry = ExperimentRegistry.from_yaml(write_registry(describe(options.fovs), Path(folder)))
-        frames = {}
-        for config in registry.experiments:
-            for fov_name in registry.positions(config.name):
-                table = tracking_table(rng, options.observations // options.fovs)
-                frames[config.name, fov_name] = table
-                table.to_csv(config.tracks_path / fov_name / "tracks.csv", index=False)
-        paths = [
-            config.tracks_path / f / "tracks.csv"
-            for config in registry.experiments
-            for f in registry.positions(config.name)
-        ]
-        window = {"z_range": slice(0, 1), "yx_patch_size": (8, 8)}
-        pandas, _ = seconds(lambda: [pd.read_csv(path) for path in paths])
-        in_memory, index = seconds(lambda: MultiExperimentIndex(registry, **window, frames=frames))
-        on_disk, _ = seconds(lambda: MultiExperimentIndex(registry, **window))
-        rows = np.arange(len(index.tracks))
-        taus = np.full_like(rows, 4)
-        candidates, _ = seconds(lambda: index.candidate_ranges(rows, taus))
-        batch = rng.integers(0, rows.size, 128)
-        per_batch, _ = seconds(lambda: [index.candidate_ranges(batch, taus[:128]) for _ in range(1000)])
-    print(index.summary())
-    print(f"pandas.read_csv of all files    {pandas:7.2f} s   1.00")
-    print(f"index, tables in memory         {in_memory:7.2f} s   {in_memory / pandas:.2f}")
-    print(f"index, tables on disk           {on_disk:7.2f} s   {on_disk / pandas:.2f}")
-    print(f"candidates of the whole table   {candidates:7.2f} s   {candidates / pandas:.2f}")
-    print(f"candidates of a batch of 128    {per_batch * 1e3:7.1f} us")
-
-
-if __name__ == "__main__":
-    main()
+        return Movies(Path(folder), rows).index

@@ -1,60 +1,66 @@
-"""How long a small generated registry takes to write, beside writing the same bytes with plain file calls.
-
-Run ``python benchmarks/stores.py`` (option: ``--repeats``). Prints milliseconds and the ratio.
-"""
+"""Stores written by the property library, beside iohub's writer and beside plain file calls."""
 
 from __future__ import annotations
 
-import argparse
-import statistics
+import shutil
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.baselines import write_with_iohub
+from benchmarks.limits import write_files
+from benchmarks.model import Entry, Figure, Scale, at_most
+from benchmarks.timing import interleaved
+from dynaclr_strategies.descriptions import RegistryDescription
+from dynaclr_strategies.pixels import fov_pixels
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.writers import write_registry
 
-# 2 experiments x 2 FOVs x 6 frames x 3 channels x 1 x 32 x 32.
-SMALL = two_experiments(wells=("A/1",), conditions=("mock",), fovs=2, frames=6, size=(32, 32))
+GROUP = "stores"
 
 
-def copy(content: dict[str, bytes], root: Path) -> None:
-    """Write files, each folder made once."""
-    for folder in {Path(name).parent for name in content}:
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    for name, data in content.items():
-        with (root / name).open("wb") as file:
-            file.write(data)
+def describe(fovs: int) -> RegistryDescription:
+    """Two experiments with half of the FOVs each, of 6 frames x 3 channels x 1 plane x 32 x 32."""
+    return two_experiments(wells=("A/1",), conditions=("mock",), fovs=fovs // 2, frames=6, size=(32, 32))
 
 
-def seconds(work: Callable[[Path], object]) -> float:
-    """Time one piece of work in a new folder."""
+def measure(scale: Scale) -> Iterator[Entry]:
+    """Measure the row of the stores."""
+    figures = []
+    for version in ("0.4", "0.5"):
+        for fovs in scale.sizes(2, 4, 16, 64, quick=(2, 4)):
+            description = describe(fovs)
+            experiments = tuple(replace(one, ome_version=version) for one in description.experiments)
+            figures.append(_one(scale, replace(description, experiments=experiments), fovs, version))
+            yield figures[-1]
+    worst = max(figure.over_limit or 0 for figure in figures)
+    yield at_most(GROUP, "generated registries", "times plain file calls of the same bytes, at every size", worst, 3)
+
+
+def _one(scale: Scale, description: RegistryDescription, fovs: int, version: str) -> Figure:
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        work(Path(folder))
-        return time.perf_counter() - start
+        root = Path(folder)
+        write_registry(description, root / "once")
+        files = [path for path in (root / "once").rglob("*") if path.is_file()]
+        content = {str(path.relative_to(root / "once")): path.read_bytes() for path in files}
+        images = {
+            one.name: {name: fov_pixels(description, one.name, name) for name, _ in one.fovs()}
+            for one in description.experiments
+        }
 
+        def clear() -> None:
+            shutil.rmtree(root / "new", ignore_errors=True)
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=50)
-    repeats = parser.parse_args().repeats
-    with tempfile.TemporaryDirectory() as folder:
-        write_registry(SMALL, Path(folder))
-        files = [path for path in Path(folder).rglob("*") if path.is_file()]
-        content = {str(path.relative_to(folder)): path.read_bytes() for path in files}
-    # In turn, so that other work on the machine meets both.
-    pairs = [
-        (seconds(lambda root: write_registry(SMALL, root)), seconds(lambda root: copy(content, root)))
-        for _ in range(repeats)
-    ]
-    ours, plain = (statistics.median(times) for times in zip(*pairs, strict=True))
-    print(f"{len(content)} files, {sum(map(len, content.values())) / 1024:.0f} KiB, median of {repeats}")
-    print(f"write_registry   {ours * 1e3:6.1f} ms   {ours / plain:.1f} x")
-    print(f"plain file calls {plain * 1e3:6.1f} ms")
+        def with_iohub() -> None:
+            for one in description.experiments:
+                path = root / "new" / f"{one.name}.zarr"
+                write_with_iohub(path, list(one.channel_names), images[one.name], version)
 
-
-if __name__ == "__main__":
-    main()
+        calls = {
+            "ours": ((lambda: write_registry(description, root / "new")), 1),
+            "limit": ((lambda: write_files(content, root / "new")), 1),
+            "baseline": (with_iohub, 1),
+        }
+        taken = interleaved(calls, scale.budget / 2, dict.fromkeys(calls, clear))
+    return Figure(GROUP, f"registry, OME-Zarr {version}", fovs, "FOVs", "registry", taken)

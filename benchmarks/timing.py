@@ -1,0 +1,117 @@
+"""Time and memory, measured so that other work on the machine disturbs all sides alike.
+
+The sides of a comparison take turns within one run, and the best turn of each counts: noise only ever adds. Python's
+garbage collector runs between turns, not within them. Memory is measured in a process of its own.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Call = Callable[[], object]
+_LEAST_TURNS = 3
+_MOST_TURNS = 200
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Keep the garbage collector from running meanwhile."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def seconds(call: Call, before: Call | None = None) -> float:
+    """Return how long one call takes; `before` prepares it and is not counted."""
+    if before is not None:
+        before()
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
+
+
+def interleaved(
+    calls: Mapping[str, tuple[Call, int]],
+    budget: float,
+    before: Mapping[str, Call] | None = None,
+    least: int = _LEAST_TURNS,
+) -> dict[str, float]:
+    """Time several calls in turn.
+
+    Parameters
+    ----------
+    calls
+        By name: what to call, and how many units of work that is.
+    budget
+        Seconds to spend in all. Every call gets `least` turns; then those that have used up their equal share rest.
+    before
+        What prepares a turn, uncounted.
+    least
+        Fewest turns of each.
+
+    Returns
+    -------
+    dict
+        By name, the seconds per unit of the best turn.
+    """
+    turns: dict[str, list[float]] = {name: [] for name in calls}
+    share = budget / len(calls)
+    for turn in range(_MOST_TURNS):
+        active = [name for name in calls if turn < least or sum(turns[name]) < share]
+        if not active:
+            break
+        for name in active:
+            with without_collector():
+                turns[name].append(seconds(calls[name][0], (before or {}).get(name)))
+    return {name: min(taken) / calls[name][1] for name, taken in turns.items()}
+
+
+def added_peak(where: str, **arguments: Any) -> float:
+    """Return by how many MiB a call raises the peak of resident memory, in a process of its own.
+
+    Parameters
+    ----------
+    where
+        ``"module:function"`` of a function that prepares the work and returns the call.
+    **arguments
+        Its arguments; plain values.
+    """
+    command = [sys.executable, "-m", "benchmarks.timing", where, json.dumps(arguments)]
+    finished = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1])  # noqa: S603
+    return float(finished.stdout.splitlines()[-1])
+
+
+def _print_added_peak(where: str, arguments: Mapping[str, Any]) -> None:
+    module, _, function = where.partition(":")
+    call: Call = getattr(importlib.import_module(module), function)(**arguments)
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew from what is held now
+    before = _high_water_mark()
+    kept = call()
+    print((_high_water_mark() - before) / 2**10)
+    del kept
+
+
+def _high_water_mark() -> int:
+    """Return the peak of resident memory in KiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
+if __name__ == "__main__":
+    _print_added_peak(sys.argv[1], json.loads(sys.argv[2]))

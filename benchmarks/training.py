@@ -1,0 +1,132 @@
+"""A whole training step at the sizes of the demo, beside the encoder's part of it alone."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.model import Entry, Figure, Scale, at_most
+from benchmarks.timing import interleaved
+from dynaclr.datamodule import MultiExperimentDataModule
+from dynaclr.demo.movies import write_movies
+from dynaclr.encoder import ContrastiveEncoder
+from dynaclr.experiment import ExperimentRegistry
+from dynaclr.loss import NTXentHCL
+from dynaclr.preprocess import compute_statistics
+from dynaclr.transforms import NormalizeSampled, RandAffined, RandGaussianNoised
+
+GROUP = "training step"
+BATCH, STEPS = 32, 8
+
+
+class Demo:
+    """The demo's data, encoder, loss and optimizer, put together without a trainer.
+
+    Parameters
+    ----------
+    root
+        Where its movies are written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        experiments_yaml = write_movies(root)
+        compute_statistics(ExperimentRegistry.from_yaml(experiments_yaml))
+        keys = ["ch_0", "ch_1"]
+        self.data = MultiExperimentDataModule(
+            experiments_yaml,
+            z_range=(0, 1),
+            yx_patch_size=(48, 48),
+            final_yx_patch_size=(32, 32),
+            val_experiments=[],
+            batch_size=BATCH,
+            num_workers=1,
+            leaky=0.1,
+            temporal_enrichment=True,
+            temporal_window_hours=1.0,
+            normalizations=[NormalizeSampled(keys=keys)],
+            augmentations=[
+                RandAffined(keys=keys, prob=0.8, rotate_range=(3.14, 0.0, 0.0)),
+                RandGaussianNoised(keys=keys, prob=0.5, std=0.1),
+            ],
+        )
+        self.data.setup("fit")
+        torch.manual_seed(0)
+        self.encoder = ContrastiveEncoder(
+            backbone="convnext_zepto",
+            in_channels=2,
+            in_stack_depth=1,
+            stem_kernel_size=(1, 4, 4),
+            stem_stride=(1, 4, 4),
+            embedding_dim=256,
+            projection_dim=32,
+        )
+        self.loss = NTXentHCL(temperature=0.2, mask_same_lineage=True)
+        self.optimizer = torch.optim.AdamW(self.encoder.parameters(), lr=1e-3)
+        self.batches = self._endless()
+        self.raw = next(self.batches)
+        self.ready = self.data.transforms(dict(self.raw), training=True)
+
+    def _endless(self) -> Iterator[dict[str, Any]]:
+        while True:
+            yield from self.data.train_dataloader()
+
+    def step(self, batch: dict[str, Any]) -> None:
+        """Train on one batch that is ready for the encoder."""
+        anchor, positive = (self.encoder(batch[name])[1] for name in ("anchor", "positive"))
+        labels = torch.arange(len(anchor)).repeat(2)
+        loss = self.loss(torch.cat([anchor, positive]), labels, lineage=batch["lineage"].repeat(2))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+    def encode(self) -> None:
+        """Pass one batch through the encoder, forward and backward."""
+        for name in ("anchor", "positive"):
+            self.encoder(self.ready[name])[1].sum().backward()
+
+    def with_loader(self) -> None:
+        """Take batches from the loader and train on them."""
+        for batch in islice(self.batches, STEPS):
+            self.step(self.data.transforms(batch, training=True))
+
+    def without_loader(self) -> None:
+        """Do the same steps, on one batch that is there already."""
+        for _ in range(STEPS):
+            self.step(self.data.transforms(dict(self.raw), training=True))
+
+    def without_transforms(self) -> None:
+        """Do the same steps, on one batch that is transformed already."""
+        for _ in range(STEPS):
+            self.step(self.ready)
+
+
+def measure(scale: Scale) -> Iterator[Entry]:
+    """Measure the row of the training step."""
+    with tempfile.TemporaryDirectory() as folder:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as on a GPU, the encoder leaves a core to the loader
+        try:
+            demo = Demo(Path(folder))
+            calls: dict[str, tuple[Callable[[], object], int]] = {
+                "loader": (demo.with_loader, STEPS),
+                "no loader": (demo.without_loader, STEPS),
+                "no transforms": (demo.without_transforms, STEPS),
+                "encoder": (demo.encode, 1),
+            }
+            taken = interleaved(calls, 4 * scale.budget, least=5)
+        finally:
+            torch.set_num_threads(threads)
+    for work, ours, limit in (
+        ("all of it, beside the step on a batch in memory", "loader", "no loader"),
+        ("all of it, beside the encoder alone", "loader", "encoder"),
+        ("loss and optimizer, beside the encoder alone", "no transforms", "encoder"),
+    ):
+        figure = Figure(GROUP, work, BATCH, "batch size", "step", {"ours": taken[ours], "limit": taken[limit]})
+        yield figure
+        if ours == "loader":
+            yield at_most(GROUP, work, "times that", figure.over_limit, 1.1)
