@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 Ints = npt.NDArray[np.int64]
+_Track = tuple[str, str, int]
 
 
 class NaiveSampler:
@@ -89,9 +90,9 @@ class NaiveSampler:
             mask = near if in_stratum is None else near & in_stratum
             focal = focal if mask.any() else 0
             parts.append(self._choose(pool[mask], focal))
-            others = ~near if in_stratum is None else ~near & in_stratum
-            others = others if others.any() else mask
-            parts.append(self._choose(pool[others], count - focal))
+            far = ~near if in_stratum is None else ~near & in_stratum
+            far = far if far.any() else mask
+            parts.append(self._choose(pool[far], count - focal))
         if leaked:
             others = np.concatenate([rows for other, rows in self.rows_of.items() if other != name])
             parts.append(self._choose(others, leaked))
@@ -142,47 +143,53 @@ def strings_of(table: pd.DataFrame) -> dict[tuple[str, str], dict[float, list[in
     return groups
 
 
-def lineages_and_anchors(tracks: pd.DataFrame, taus: tuple[int, int]) -> tuple[dict[tuple[str, int], int], list[int]]:
+def lineages_and_anchors(tracks: pd.DataFrame, taus: tuple[int, int]) -> tuple[dict[_Track, int], list[int]]:
     """Find lineages and valid anchors in one loop over the rows, with a dictionary of (FOV, lineage, frame).
 
     Parameters
     ----------
     tracks
-        ``fov_name, track_id, t, parent_track_id`` (negative for founders), indexed from 0.
+        ``experiment, fov_name, track_id, t, parent_track_id`` (negative for founders), indexed from 0.
     taus
         Smallest and largest tau in frames.
 
     Returns
     -------
     founder, anchors
-        The founder of each (FOV, track), and the rows that have a positive.
+        The founder of each (experiment, FOV, track), and the rows that have a positive.
     """
-    fovs, ids = tracks["fov_name"].astype(str).tolist(), tracks["track_id"].tolist()
-    keys = list(zip(fovs, ids, strict=True))
-    parent = dict(zip(keys, tracks["parent_track_id"].tolist(), strict=True))
-    founder = {}
-    for fov, track in parent:
-        at = track
-        while parent.get((fov, at), -1) >= 0:
-            at = parent[fov, at]
-        founder[fov, track] = at
-    seen: dict[tuple[str, int, int], list[int]] = {}
-    for (fov, track), t in zip(keys, tracks["t"].tolist(), strict=True):
-        seen.setdefault((fov, founder[fov, track], t), []).append(track)
+    keys, parent, founder = _families(tracks)
+    seen: dict[tuple[str, str, int, int], list[int]] = {}
+    for (experiment, fov, track), t in zip(keys, tracks["t"].tolist(), strict=True):
+        seen.setdefault((experiment, fov, founder[experiment, fov, track], t), []).append(track)
     anchors = []
     for number, row in tracks.iterrows():
-        fov, track = str(row["fov_name"]), row["track_id"]
-        line = founder[fov, track]
-        later = (seen.get((fov, line, row["t"] + tau), ()) for tau in range(taus[0], taus[1] + 1))
-        if any(_descends(parent, fov, other, track) for others in later for other in others):
+        key = (row["experiment"], row["fov_name"], row["track_id"])
+        line = (*key[:2], founder[key])
+        later = (seen.get((*line, row["t"] + tau), ()) for tau in range(taus[0], taus[1] + 1))
+        if any(_descends(parent, (*key[:2], other), key) for others in later for other in others):
             anchors.append(int(str(number)))
     return founder, anchors
 
 
-def _descends(parent: Mapping[tuple[Any, Any], Any], fov: Any, track: Any, ancestor: Any) -> bool:
+def _families(tracks: pd.DataFrame) -> tuple[list[_Track], dict[_Track, int], dict[_Track, int]]:
+    """Return each row's (experiment, FOV, track), and each track's parent and founder."""
+    columns = [tracks[name].tolist() for name in ("experiment", "fov_name", "track_id")]
+    keys = list(zip(*columns, strict=True))
+    parent = dict(zip(keys, tracks["parent_track_id"].tolist(), strict=True))
+    founder = {}
+    for experiment, fov, track in parent:
+        at = track
+        while parent.get((experiment, fov, at), -1) >= 0:
+            at = parent[experiment, fov, at]
+        founder[experiment, fov, track] = at
+    return keys, parent, founder
+
+
+def _descends(parent: Mapping[_Track, int], track: _Track, ancestor: _Track) -> bool:
     while track != ancestor:
-        track = parent.get((fov, track), -1)
-        if track < 0:
+        track = (track[0], track[1], parent.get(track, -1))
+        if track[2] < 0:
             return False
     return True
 
@@ -201,34 +208,32 @@ class NaivePositives:
     """
 
     def __init__(self, tracks: pd.DataFrame, taus: tuple[int, int], decay_rate: float = 2.0, seed: int = 0) -> None:
-        self.tracks, self.taus = tracks, np.arange(taus[0], taus[1] + 1)
+        self.tracks, self.taus = tracks, range(taus[0], taus[1] + 1)
         self.rng = np.random.default_rng(seed)
-        share = (self.taus - taus[0]) / max(taus[1] - taus[0], 1)
-        self.weights = np.exp(-decay_rate * share)
-        fovs, ids = tracks["fov_name"].astype(str), tracks["track_id"]
-        self.parent = dict(zip(zip(fovs, ids, strict=True), tracks["parent_track_id"], strict=True))
-        self.rows: dict[tuple[str, Any, Any], list[int]] = {}
-        for row, key in enumerate(zip(fovs, tracks["lineage_id"].astype(str), tracks["t"], strict=True)):
+        self.weights = {tau: np.exp(-decay_rate * (tau - taus[0]) / max(taus[1] - taus[0], 1)) for tau in self.taus}
+        self.keys, self.parent, _ = _families(tracks)
+        self.rows: dict[tuple[str, Any], list[int]] = {}
+        for row, key in enumerate(zip(tracks["lineage_id"].tolist(), tracks["t"].tolist(), strict=True)):
             self.rows.setdefault(key, []).append(row)
-        self.track_id = ids.to_numpy()
 
     def __call__(self, rows: Ints) -> list[int]:
         """Return the row of one positive for each of these rows."""
         return [self._one(anchor) for _, anchor in self.tracks.iloc[rows].iterrows()]
 
-    def _one(self, anchor: pd.Series[Any]) -> int:
-        taus = self.taus.tolist()
+    def candidates(self, anchor: pd.Series[Any]) -> dict[int, list[int]]:
+        """Return an anchor's positives by tau."""
         found = {}
-        for tau in taus:
-            rows = self.rows.get((anchor["fov_name"], anchor["lineage_id"], anchor["t"] + tau), ())
-            line = [
-                row
-                for row in rows
-                if _descends(self.parent, anchor["fov_name"], self.track_id[row], anchor["track_id"])
-            ]
+        key = (anchor["experiment"], anchor["fov_name"], anchor["track_id"])
+        for tau in self.taus:
+            rows = self.rows.get((anchor["lineage_id"], anchor["t"] + tau), ())
+            line = [row for row in rows if _descends(self.parent, self.keys[row], key)]
             if line:
                 found[tau] = line
-        weights = np.array([self.weights[tau - taus[0]] for tau in found])
+        return found
+
+    def _one(self, anchor: pd.Series[Any]) -> int:
+        found = self.candidates(anchor)
+        weights = np.array([self.weights[tau] for tau in found])
         tau = list(found)[int(self.rng.choice(len(found), p=weights / weights.sum()))]
         return int(self.rng.choice(found[tau]))
 

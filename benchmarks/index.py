@@ -114,8 +114,7 @@ def measure(scale: Scale) -> Iterator[Entry]:
 
 def _lineages(scale: Scale, rows: int, index: MultiExperimentIndex, movies: Movies) -> Iterator[Entry]:
     taus = index.tau_range_frames("exp_alpha")
-    tracks = index.tracks.assign(fov_name=index.tracks["experiment"].astype(str) + index.tracks["fov_name"].astype(str))
-    tracks["fov_name"] = tracks["fov_name"].astype("category")
+    tracks = index.tracks
     calls = {
         "ours": (lineages(tracks, taus), 1),
         "limit": ((lambda: limits.read_csvs(movies.paths)), 1),
