@@ -1,7 +1,8 @@
 """What people use today, re-created naively from its description: the opponents.
 
-Each gives right results (`tests/integration/test_benchmark_baselines.py`), so that beating it means something. Where
-the description leaves a choice, the faster way is taken: masks compare integer codes, distinct times are known.
+Each gives right results (`tests/integration/test_benchmark_baselines.py`), so that beating it means something. Labels
+are Python strings, as tables have them; where the description leaves a choice, the faster way is taken: the rows of an
+experiment and its distinct times are known beforehand, and draws are those of NumPy's `Generator`.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ class NaiveSampler:
         self.weights = sizes / sizes.sum()
         self.conditions: npt.NDArray[Any] | None = None
         if condition_balanced:
-            self.conditions = pd.Categorical(table["condition"].astype(str)).codes
+            self.conditions = table["condition"].astype(str).to_numpy(object)
+            self.labels = {name: sorted(set(self.conditions[rows])) for name, rows in self.rows_of.items()}
         self.hpi = table["hours_post_infection"].to_numpy() if temporal_enrichment else None
         if self.hpi is not None:
             self.times = {name: np.unique(self.hpi[rows]) for name, rows in self.rows_of.items()}
@@ -82,7 +84,7 @@ class NaiveSampler:
         if self.hpi is not None:
             near = np.abs(self.hpi[pool] - self.rng.choice(self.times[name])) <= self.window_hours
         parts = []
-        for in_stratum, count in self._strata(pool, self.batch_size - leaked):
+        for in_stratum, count in self._strata(name, self.batch_size - leaked):
             if near is None:
                 parts.append(self._choose(pool if in_stratum is None else pool[in_stratum], count))
                 continue
@@ -101,17 +103,16 @@ class NaiveSampler:
         chosen: list[int] = batch.tolist()
         return chosen
 
-    def _strata(self, pool: Ints, primary: int) -> Iterator[tuple[npt.NDArray[np.bool_] | None, int]]:
-        """Yield a mask over the pool and the number of anchors, for each condition in it."""
+    def _strata(self, name: str, primary: int) -> Iterator[tuple[npt.NDArray[np.bool_] | None, int]]:
+        """Yield a mask over an experiment's rows and the number of anchors, for each of its conditions."""
         if self.conditions is None:
             yield None, primary
             return
-        codes = self.conditions[pool]
-        present = np.flatnonzero(np.bincount(codes))
-        for place, code in enumerate(present):
+        of_row, labels = self.conditions[self.rows_of[name]], self.labels[name]
+        share = primary // len(labels)
+        for label in labels:
             # The last condition gets what is left.
-            share = primary // len(present)
-            yield codes == code, share if place < len(present) - 1 else primary - share * (len(present) - 1)
+            yield of_row == label, share if label != labels[-1] else primary - share * (len(labels) - 1)
 
     def _choose(self, candidates: Ints, count: int) -> Ints:
         if self.lineage is None:

@@ -1,7 +1,7 @@
 """Time and memory, measured so that other work on the machine disturbs all sides alike.
 
 The sides of a comparison take turns within one run, and the best turn of each counts: noise only ever adds. Python's
-garbage collector runs between turns, not within them. Memory is measured in a process of its own.
+garbage collector waits meanwhile. Memory is measured in a process of its own.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ def interleaved(
     """
     turns: dict[str, list[float]] = {name: [] for name in calls}
     share = budget / len(calls)
-    for turn in range(_MOST_TURNS):
-        active = [name for name in calls if turn < least or sum(turns[name]) < share]
-        if not active:
-            break
-        for name in active:
-            with without_collector():
+    with without_collector():
+        for turn in range(_MOST_TURNS):
+            active = [name for name in calls if turn < least or sum(turns[name]) < share]
+            if not active:
+                break
+            for name in active:
                 turns[name].append(seconds(calls[name][0], (before or {}).get(name)))
     return {name: min(taken) / calls[name][1] for name, taken in turns.items()}
 

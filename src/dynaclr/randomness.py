@@ -92,5 +92,14 @@ def generator(seed: int, epoch: int, purpose: str, *counters: int) -> np.random.
 
     For shuffles, where NumPy's own loop is exact and fast.
     """
-    key = keys(seed, epoch, purpose, *counters)
-    return np.random.Generator(np.random.Philox(key=int(key[0]) % _WORD))
+    key = int(_root(int(seed), int(epoch), purpose))
+    for counter in counters:
+        key = _mixed_number(key ^ ((counter % _WORD + 1) * int(_GOLDEN) % _WORD))
+    return np.random.Generator(np.random.Philox(key=key))
+
+
+def _mixed_number(word: int) -> int:
+    """Return what `_mixed` does of one word: for a single number, Python's integers are faster than arrays."""
+    word = (word ^ (word >> 30)) * int(_FIRST) % _WORD
+    word = (word ^ (word >> 27)) * int(_SECOND) % _WORD
+    return word ^ (word >> 31)

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _STATE_VERSION: Final = 1
-_CHUNK: Final = 8192  # anchors composed at once: enough to hide NumPy's overhead, little enough to stay in the cache
+_CHUNK: Final = (
+    32768  # anchors composed at once: enough to hide what a call of NumPy costs, few enough to stay in the cache
+)
 
 
 class FlexibleBatchSampler(Sampler[list[int]]):

@@ -42,55 +42,65 @@ class FairPasses:
         counts = np.bincount(schedule.group, minlength=len(self._quotas))
         self._group_base = starts_of(counts * recipe.primary)
         self._stream = np.empty(int(self._group_base[-1]), dtype=np.int64)
-        self._begins: dict[int, Ints] = {}  # group -> (its batches + 1, its strata): draws before each batch
+        # Draws before each batch: for each group a table of (its batches + 1, its strata), one behind the other.
+        self._strata_of = np.diff(strata.group_stratum)
+        self._table = starts_of((counts + 1) * self._strata_of)
+        self._begins = np.empty(int(self._table[-1]), dtype=np.int64)
+        self._prepared = np.zeros(len(counts), dtype=bool)
         self._base = np.zeros(len(strata.condition), dtype=np.int64)
         self._filled = np.zeros(len(strata.condition), dtype=np.int64)
 
     def take(self, batches: Ints) -> Ints:
         """Return the places drawn by these global batches, stratum after stratum, shape ``(len(batches), primary)``."""
-        stratum, begin, count = (np.concatenate(part) for part in zip(*map(self._window, batches), strict=True))
-        for at in np.flatnonzero(begin + count > self._filled[stratum]):
-            self._fill(int(stratum[at]), int(begin[at] + count[at]))
+        group, nth = self._schedule.group[batches], self._schedule.nth[batches]
+        for unprepared in np.unique(group[~self._prepared[group]]).tolist():
+            self._prepare(unprepared)
+        strata = self._strata_of[group]
+        batch, at = spread(strata)
+        stratum = self._strata.group_stratum[group[batch]] + at
+        row = (self._table[group] + nth * strata)[batch] + at
+        begin = self._begins[row]
+        count = self._begins[row + strata[batch]] - begin
+        for late in np.flatnonzero(begin + count > self._filled[stratum]).tolist():
+            self._fill(int(stratum[late]), int(begin[late] + count[late]))
         run, place = spread(count)
         taken: Ints = self._stream[(self._base[stratum] + begin)[run] + place].reshape(len(batches), -1)
         return taken
 
-    def _window(self, batch: int) -> tuple[Ints, Ints, Ints]:
-        """Return strata of a batch, and where its draws begin in each one's stream and how many they are."""
-        group, nth = int(self._schedule.group[batch]), int(self._schedule.nth[batch])
-        if group not in self._begins:
-            self._prepare(group)
-        begins = self._begins[group]
-        first, last = self._strata.group_stratum[group : group + 2]
-        return np.arange(first, last), begins[nth], begins[nth + 1] - begins[nth]
+    def _begins_of(self, group: int) -> Ints:
+        """Return the draws before each batch of a group, shape ``(its batches + 1, its strata)``."""
+        table: Ints = self._begins[self._table[group] : self._table[group + 1]].reshape(-1, self._strata_of[group])
+        return table
 
     def _prepare(self, group: int) -> None:
         counts = self._quotas[group].counts(self._schedule.offset[self._schedule.batches_of(group)])
-        begins = np.zeros((len(counts) + 1, counts.shape[1]), dtype=np.int64)
+        begins = self._begins_of(group)
+        begins[0] = 0
         np.cumsum(counts, axis=0, out=begins[1:])
         first, last = self._strata.group_stratum[group : group + 2]
         self._base[first:last] = self._group_base[group] + starts_of(begins[-1])[:-1]
-        self._begins[group] = begins
+        self._prepared[group] = True
 
     def _fill(self, stratum: int, upto: int) -> None:
         """Shuffle further passes of a stratum until its stream reaches `upto` draws."""
-        size = int(self._strata.start[stratum + 1] - self._strata.start[stratum])
-        group = int(self._strata.stratum_group[stratum])
-        begins = self._begins[group][:, stratum - self._strata.group_stratum[group]]
+        lowest = int(self._strata.start[stratum])
+        size = int(self._strata.start[stratum + 1]) - lowest
+        group = int(np.searchsorted(self._strata.group_stratum, stratum, side="right")) - 1
+        begins = self._begins_of(group)[:, stratum - self._strata.group_stratum[group]]
         stream = self._stream[self._base[stratum] : self._base[stratum] + begins[-1]]
         block = max(1, _BLOCK // size)
         while (filled := int(self._filled[stratum])) < upto:
             first = filled // size
             rng = generator(*self._address, "pass", stratum, first)
             passes = rng.permuted(np.tile(np.arange(size), (block, 1)), axis=1) if block > 1 else rng.permutation(size)
-            passes = passes.reshape(block, size) + self._strata.start[stratum]
+            passes = passes.reshape(block, size) + lowest
             end = min(filled + block * size, len(stream))
             stream[filled:end] = passes.ravel()[: end - filled]
-            _mend_straddling(stream, passes, first, begins)
+            _mend_straddling(stream, passes, first, begins, lowest)
             self._filled[stratum] = end
 
 
-def _mend_straddling(stream: Ints, passes: Ints, first: int, begins: Ints) -> None:
+def _mend_straddling(stream: Ints, passes: Ints, first: int, begins: Ints, lowest: int) -> None:
     """Let each pass that begins inside a batch begin with anchors that the batch does not hold yet.
 
     Parameters
@@ -103,6 +113,8 @@ def _mend_straddling(stream: Ints, passes: Ints, first: int, begins: Ints) -> No
         Number of the first of them.
     begins : ndarray of int64, shape (batches + 1,)
         Where each batch begins in the stream.
+    lowest
+        The stratum's first place.
     """
     size = passes.shape[1]
     pass_begin = (first + np.arange(len(passes))) * size
@@ -110,11 +122,14 @@ def _mend_straddling(stream: Ints, passes: Ints, first: int, begins: Ints) -> No
     inside = (batch < len(begins) - 1) & (begins[batch] < pass_begin) & (begins[batch] % size != 0)
     head = np.where(inside, begins[np.minimum(batch + 1, len(begins) - 1)] - pass_begin, size)
     for at in np.flatnonzero(head < size):
-        tail_begin = begins[batch[at]]
-        tail = stream[tail_begin : (tail_begin // size + 1) * size]
-        held = np.isin(passes[at], tail)
-        new_first = np.argsort(held, kind="stable")[: head[at]]  # those not held yet, in the order of the shuffle
-        rest = np.ones(size, dtype=bool)
+        tail = stream[begins[batch[at]] : (begins[batch[at]] // size + 1) * size]
+        # As many anchors are held as the tail is long, so the first new ones are not far.
+        near = passes[at, : head[at] + len(tail)]
+        in_tail = np.zeros(size, dtype=bool)
+        in_tail[tail - lowest] = True
+        held = in_tail[near - lowest]
+        new_first = np.concatenate([np.flatnonzero(~held), np.flatnonzero(held)])[: head[at]]
+        rest = np.ones(len(near), dtype=bool)
         rest[new_first] = False
-        begin, end = pass_begin[at], min(pass_begin[at] + size, len(stream))
-        stream[begin:end] = np.concatenate([passes[at, new_first], passes[at, rest]])[: end - begin]
+        begin, end = pass_begin[at], min(pass_begin[at] + len(near), len(stream))
+        stream[begin:end] = np.concatenate([near[new_first], near[rest]])[: end - begin]
