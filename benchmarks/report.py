@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -150,11 +149,3 @@ def _time(seconds: float) -> str:
 
 def _ratio(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def by_work(figures: Sequence[Figure]) -> dict[str, list[Figure]]:
-    """Gather the figures of one work at several sizes."""
-    found: dict[str, list[Figure]] = defaultdict(list)
-    for figure in figures:
-        found[figure.work].append(figure)
-    return found

@@ -96,6 +96,12 @@ def added_peak(where: str, **arguments: Any) -> float:
     return float(finished.stdout.splitlines()[-1])
 
 
+def holding(before: int, within: int) -> Call:
+    """Prepare so many MiB; the call makes so many more. What `added_peak` is checked with."""
+    held = bytearray(before * 2**20)
+    return lambda: (len(held), bytearray(within * 2**20))
+
+
 def _print_added_peak(where: str, arguments: Mapping[str, Any]) -> None:
     module, _, function = where.partition(":")
     call: Call = getattr(importlib.import_module(module), function)(**arguments)
