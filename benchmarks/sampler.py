@@ -20,7 +20,6 @@ from dynaclr.sampler import FlexibleBatchSampler
 GROUP, RANKS, CONSTRUCTION = "sampler", "one rank of 8", "sampler construction"
 EXPERIMENTS, CONDITIONS, TIMES = 20, 3, 96
 ALL: dict[str, Any] = {"leaky": 0.1, "temporal_enrichment": True}
-_CHUNKS = 10  # of 8192 anchors in a turn of ours
 
 _AXES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "experiment": ({"experiment_aware": True}, {"experiment_aware": False}),
@@ -61,21 +60,14 @@ def combinations() -> Iterator[tuple[str, dict[str, Any]]]:
         yield " + ".join(name for name, is_on in on.items() if is_on) or "no axis", options
 
 
-def endless(sampler: FlexibleBatchSampler) -> Iterator[list[int]]:
-    """Yield the batches of one epoch after the other."""
-    epoch = 0
-    while True:
-        sampler.set_epoch(epoch)
-        yield from sampler
-        epoch += 1
-
-
 def turns(table: pd.DataFrame, batch_size: int, options: dict[str, Any]) -> tuple[Call, int]:
-    """Return a call that takes the next chunks of batches of ours, and how many."""
-    batches = endless(FlexibleBatchSampler(table, batch_size=batch_size, **options))
-    count = (1 if "exclusive_by" in options else _CHUNKS) * 8192 // batch_size
-    next(batches)
-    return (lambda: _exhaust(islice(batches, count))), count
+    """Return a call that takes all batches of a new epoch of ours, and how many they are.
+
+    Whole epochs, since batches are composed by the chunk: a turn that ended within a chunk would leave batches to the
+    next one, which would only have to hand them out, and the best turn would be one that composed nothing.
+    """
+    sampler = FlexibleBatchSampler(table, batch_size=batch_size, **options)
+    return partial(_next_epoch, sampler), len(sampler)
 
 
 def naive_turns(table: pd.DataFrame, batch_size: int, options: dict[str, Any]) -> tuple[Call, int]:
@@ -114,7 +106,7 @@ def _all_axes(scale: Scale) -> Iterator[Entry]:
         calls: dict[str, tuple[Call, int]] = {}
         for rows in sizes:
             table = anchors(rows)
-            count = _CHUNKS * 8192 // batch_size
+            count = 80
             calls[f"ours {rows}"] = turns(table, batch_size, ALL)
             calls[f"baseline {rows}"] = naive_turns(table, batch_size, ALL)
             calls[f"limit {rows}"] = partial(limits.draw_numbers, rng, rows, batch_size, count), count

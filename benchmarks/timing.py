@@ -56,7 +56,8 @@ def interleaved(
     Parameters
     ----------
     calls
-        By name: what to call, and how many units of work that is.
+        By name: what to call, and how many units of work that is. A call has to do all of its work itself: whatever
+        one turn left to the next would make the best turn too good.
     budget
         Seconds to spend in all. Every call gets `least` turns; then those that have used up their equal share rest.
     before
