@@ -65,6 +65,9 @@ def keys(seed: int, epoch: int, purpose: str, *counters: ArrayLike) -> NDArray[n
     ndarray of uint64
         Keys of the counters' common shape, at least one-dimensional.
     """
+    numbers = [counter for counter in counters if isinstance(counter, int)]
+    if len(numbers) == len(counters):
+        return np.array([_key(seed, epoch, purpose, *numbers)], dtype=np.uint64)
     key = np.atleast_1d(_root(int(seed), int(epoch), purpose))
     for counter in counters:
         key = _mixed(key ^ (_as_words(counter) * _GOLDEN + _GOLDEN))
@@ -92,14 +95,15 @@ def generator(seed: int, epoch: int, purpose: str, *counters: int) -> np.random.
 
     For shuffles, where NumPy's own loop is exact and fast.
     """
+    return np.random.Generator(np.random.Philox(key=_key(seed, epoch, purpose, *counters)))
+
+
+def _key(seed: int, epoch: int, purpose: str, *counters: int) -> int:
+    """Return what `keys` does of single numbers, for which Python's integers are faster than arrays."""
     key = int(_root(int(seed), int(epoch), purpose))
     for counter in counters:
-        key = _mixed_number(key ^ ((counter % _WORD + 1) * int(_GOLDEN) % _WORD))
-    return np.random.Generator(np.random.Philox(key=key))
-
-
-def _mixed_number(word: int) -> int:
-    """Return what `_mixed` does of one word: for a single number, Python's integers are faster than arrays."""
-    word = (word ^ (word >> 30)) * int(_FIRST) % _WORD
-    word = (word ^ (word >> 27)) * int(_SECOND) % _WORD
-    return word ^ (word >> 31)
+        key ^= (int(counter) + 1) * int(_GOLDEN) % _WORD
+        key = (key ^ (key >> 30)) * int(_FIRST) % _WORD
+        key = (key ^ (key >> 27)) * int(_SECOND) % _WORD
+        key ^= key >> 31
+    return key

@@ -25,34 +25,76 @@ if TYPE_CHECKING:
     Words = NDArray[np.uint64]
 
 
-class _Batch:
-    """The anchors chosen for one batch so far, and the exclusive values that they hold."""
+class _Places:
+    """Room for one number per code, so that finding the first of equal codes needs no sorting.
+
+    Nothing is ever cleared: what is read was written just before.
+    """
+
+    def __init__(self, codes: int) -> None:
+        self._at = np.zeros(codes, dtype=np.int32)
+
+    def is_first(self, codes: Ints) -> NDArray[np.bool_]:
+        """Tell which elements have no equal before them."""
+        place = np.arange(len(codes), dtype=np.int32)
+        self._at[codes[::-1]] = place[::-1]  # of equal indices, the one assigned last stays
+        first: NDArray[np.bool_] = self._at[codes] == place
+        return first
+
+
+class _Values:
+    """The exclusive value of each place, and which batch held each value last.
+
+    Parameters
+    ----------
+    codes
+        The exclusive value of each place of `Strata.order`.
+    """
 
     def __init__(self, codes: Ints) -> None:
-        self._codes = codes
+        count = int(codes.max()) + 1
+        self.codes, self.places = codes, _Places(count)
+        self.holder, self.batches = np.zeros(count, dtype=np.int32), 0
+
+
+class _Batch:
+    """The anchors chosen for one batch so far, and the exclusive values that they hold.
+
+    One batch at a time: what a batch holds is forgotten once the next one adds the same values.
+    """
+
+    def __init__(self, values: _Values) -> None:
+        values.batches += 1
+        self._values, self._number = values, values.batches
         self.places: list[Ints] = []
         self.roles: list[Ints] = []
-        self._held = np.empty(0, dtype=np.int64)
 
     def add(self, places: Ints, role: Role) -> None:
         self.places.append(places)
         self.roles.append(np.full(len(places), role))
-        self._held = np.sort(np.concatenate([self._held, self._codes[places]]))
+        self._values.holder[self._values.codes[places]] = self._number
+
+    def is_new(self, candidates: Ints) -> NDArray[np.bool_]:
+        """Tell which candidates have a value that neither the batch holds nor a candidate before them."""
+        codes = self._values.codes[candidates]
+        new: NDArray[np.bool_] = self._values.places.is_first(codes) & (self._values.holder[codes] != self._number)
+        return new
 
     def layer(self, candidates: Ints) -> Ints:
         """Return how many anchors with its value stand before each candidate, in the batch or among the candidates."""
-        codes = self._codes[candidates]
+        codes = self._values.codes[candidates]
         order = np.argsort(codes, kind="stable")
         ordered = codes[order]
         layer = np.empty(len(codes), dtype=np.int64)
         layer[order] = np.arange(len(codes)) - np.searchsorted(ordered, ordered)
-        held: Ints = layer + np.searchsorted(self._held, codes, "right") - np.searchsorted(self._held, codes)
-        return held
+        held = np.sort(self._values.codes[np.concatenate([candidates[:0], *self.places])])
+        before: Ints = layer + np.searchsorted(held, codes, "right") - np.searchsorted(held, codes)
+        return before
 
 
 def _first_new(batch: _Batch, candidates: Ints, count: int) -> Ints:
     """Return up to `count` candidates, in their order, of values that are new to the batch."""
-    new: Ints = candidates[batch.layer(candidates) == 0][:count]
+    new: Ints = candidates[batch.is_new(candidates)][:count]
     return new
 
 
@@ -76,7 +118,7 @@ class ExclusiveDraws:
     def __init__(self, recipe: Recipe, epoch: int, schedule: Schedule) -> None:
         assert recipe.exclusive is not None  # noqa: S101  only made with exclusivity
         self._recipe = recipe
-        self._codes = recipe.exclusive
+        self._values = _Values(recipe.exclusive)
         self._epoch = epoch
         self._schedule = schedule
         self._passes: dict[int, _GroupPasses] = {}
@@ -92,11 +134,13 @@ class ExclusiveDraws:
     def _one(self, number: int) -> tuple[_Batch, int]:
         recipe, chunk = self._recipe, np.array([number])
         group = self._schedule.group[chunk]
-        batch, focal = _Batch(self._codes), -1
         if recipe.focus is None:
-            for places in self._passes_of(int(group[0])).batch(int(self._schedule.nth[number])):
+            drawn = self._passes_of(int(group[0])).batch(int(self._schedule.nth[number]))
+            batch, focal = _Batch(self._values), -1
+            for places in drawn:
                 batch.add(places, Role.PRIMARY)
         else:
+            batch = _Batch(self._values)
             shares = recipe.quotas.shares(group, self._schedule.offset[chunk])
             near = focal_quotas(recipe, self._epoch, shares, chunk)
             focal = int(focal_hpi(recipe, self._epoch, shares, chunk, group)[0])
@@ -106,7 +150,7 @@ class ExclusiveDraws:
 
     def _passes_of(self, group: int) -> _GroupPasses:
         if group not in self._passes:
-            self._passes[group] = _GroupPasses(self._recipe, self._epoch, self._schedule, group)
+            self._passes[group] = _GroupPasses(self._recipe, self._epoch, self._schedule, group, self._values)
         return self._passes[group]
 
     def _key(self, purpose: str, number: int, stratum: int) -> Words:
@@ -219,9 +263,8 @@ def _permuted(low: int, high: int, key: Words) -> Ints:
 class _GroupPasses:
     """Fair passes of one experiment's strata, deferring anchors whose value the batch holds already."""
 
-    def __init__(self, recipe: Recipe, epoch: int, schedule: Schedule, group: int) -> None:
-        assert recipe.exclusive is not None  # noqa: S101
-        self._codes = recipe.exclusive
+    def __init__(self, recipe: Recipe, epoch: int, schedule: Schedule, group: int, values: _Values) -> None:
+        self._exclusive = values
         first, last = recipe.strata.group_stratum[group : group + 2]
         self._queues = [_Queue(recipe, epoch, int(stratum)) for stratum in range(first, last)]
         self._quotas = recipe.quotas.per_group[group].counts(schedule.offset[schedule.batches_of(group)])
@@ -232,7 +275,7 @@ class _GroupPasses:
         """Return the places of the experiment's batch number `nth`, stratum by stratum."""
         while len(self._done) <= nth:
             quotas = self._quotas[len(self._done)]
-            batch = _Batch(self._codes)
+            batch = _Batch(self._exclusive)
             for at in np.argsort(self._values - quotas, kind="stable"):
                 if quotas[at]:
                     taken = self._queues[at].take(batch, int(quotas[at]), bool(self._values[at] < quotas[at]))
@@ -252,6 +295,7 @@ class _Queue:
         self._address = (recipe.seed, epoch)
         self._stratum = stratum
         self._passes = 0
+        self._places = _Places(self._end - self._begin)
         self._deferred = np.empty((2, 0), dtype=np.int64)  # rows: place, number of the pass
         self._coming = np.empty((2, 0), dtype=np.int64)
 
@@ -263,7 +307,7 @@ class _Queue:
         look = 2 * count + 16
         while True:
             window = np.concatenate([self._deferred, self._coming[:, : max(0, look - self._deferred.shape[1])]], axis=1)
-            first = np.sort(np.unique(window[0], return_index=True)[1])  # an anchor may wait once for each pass
+            first = np.flatnonzero(self._places.is_first(window[0] - self._begin))  # it may wait once for each pass
             complete = len(first) == size  # what cannot keep values apart needs all anchors to spread them evenly
             at = self._chosen(batch, window[:, first], first, count, crowded) if complete or not crowded else first[:0]
             if len(at) == count:
@@ -285,11 +329,10 @@ class _Queue:
 
     def _chosen(self, batch: _Batch, waiting: Ints, at: Ints, count: int, crowded: bool) -> Ints:
         """Return positions in the window: different values first, and of these the ones that have waited longest."""
-        layer = batch.layer(waiting[0])
         if not crowded:
-            new: Ints = at[layer == 0][:count]
+            new: Ints = at[batch.is_new(waiting[0])][:count]
             return new
-        evenly: Ints = at[np.lexsort((waiting[1], layer))[:count]]
+        evenly: Ints = at[np.lexsort((waiting[1], batch.layer(waiting[0])))[:count]]
         return evenly
 
     def _add_pass(self) -> None:
