@@ -167,7 +167,7 @@ class MultiExperimentIndex:
         rows
             Positions in ``tracks``.
         taus
-            Offsets in frames, 0 or larger, of the same shape.
+            Offsets in frames, 0 or larger, of the same shape or broadcast to it.
 
         Returns
         -------

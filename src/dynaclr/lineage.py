@@ -292,8 +292,18 @@ class Descent:
         # Beyond the movie this lands among the frames of the next FOV, where nobody has these preorder numbers.
         low = self.row_key[rows] + taus * self.forest.preorder.size
         # A mother may live on beside her daughters: at tau 0 they are other cells of the same frame.
-        width = np.where(taus == 0, 1, self.forest.subtree_size[self.track[rows]])
-        return np.searchsorted(self.keys, low), np.searchsorted(self.keys, low + width)
+        high = low + np.where(taus == 0, 1, self.forest.subtree_size[self.track[rows]])
+        # Looking a key up in a large table is mostly waiting for memory, and nearly all ranges hold one row or none:
+        # the key that was found and its neighbour settle those, only the others are looked up again.
+        start = np.asarray(np.searchsorted(self.keys, low))
+        stop = np.asarray(start + self._are_below(start, high))
+        longer = self._are_below(stop, high)
+        stop[longer] = np.searchsorted(self.keys, high[longer])
+        return start, stop
+
+    def _are_below(self, places: IntArray, bound: IntArray) -> npt.NDArray[np.bool_]:
+        """Tell which places hold a key below the bound; places behind the last key hold none."""
+        return (places < self.keys.size) & (self.keys.take(places, mode="clip") < bound)
 
     def has_candidate(self, tau_min: npt.ArrayLike, tau_max: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Tell for each row whether some tau of ``[tau_min, tau_max]`` has a candidate.

@@ -178,14 +178,14 @@ class NTXentHCL(NTXentLoss):  # type: ignore[misc]
     def _pair_losses(self, cosine: Tensor, pairs: _Pairs) -> Tensor:
         """Return one loss per positive pair; overwrites ``cosine``, which may be as large as memory allows."""
         positive = cosine[pairs.anchors, pairs.positives] / self.temperature
-        negative, count = _log_weighted_sum(cosine, pairs, 1 / self.temperature, self.cosine_beta)
-        negative, count = negative[pairs.anchors], count[pairs.anchors]
+        of_anchors = _log_weighted_sum(cosine, pairs, 1 / self.temperature, self.cosine_beta)
+        negative, log_count, alone = (each[pairs.anchors] for each in of_anchors)
         if self.tau_plus:
-            negative, clamped = _debiased(negative, positive, count, self.tau_plus, 1 / self.temperature)
-            self.last_clamped_share = (clamped & (count > 0)).float().mean().detach()
+            negative, clamped = _debiased(negative, positive, log_count, self.tau_plus, 1 / self.temperature)
+            self.last_clamped_share = (clamped & ~alone).float().mean()
         # -log(e^s / (e^s + e^D)) = softplus(D - s); beyond 40, softplus is its argument in float64 too
         losses = functional.softplus(negative - positive, threshold=40)
-        return losses.masked_fill(count == 0, 0)
+        return losses.masked_fill(alone, 0)
 
 
 @dataclass(frozen=True)
@@ -293,45 +293,43 @@ class _Pairs:
         return cls(anchors, positives, times == 0, times, too_few)
 
 
-def _log_weighted_sum(cosine: Tensor, pairs: _Pairs, sharpness: float, beta: float) -> tuple[Tensor, Tensor]:
-    """Return log of the sum over negatives of w * exp(sharpness * cosine), and their number, for each anchor.
+def _log_weighted_sum(cosine: Tensor, pairs: _Pairs, sharpness: float, beta: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log of the sum over negatives of w * exp(sharpness * cosine), log of their number, and who has none.
 
     All exponents are relative to the hardest negative, so they are at most 0 and exact near it; the shift cancels
-    in value and gradient. Anchors without negatives get an arbitrary finite number. Overwrites ``cosine``.
+    in value and gradient. Anchors without negatives get arbitrary finite numbers. Overwrites ``cosine``.
     """
     relative = cosine.masked_fill_(pairs.excluded, -torch.inf)
     hardest = relative.detach().amax(1, keepdim=True)
     alone = hardest == -torch.inf
     hardest = hardest.masked_fill(alone, 0)
     relative = relative - hardest
-    count = (~pairs.excluded).sum(1) if pairs.times is None else pairs.times.sum(1)
-    count = count.to(relative.dtype)
+    hardest, alone = hardest.squeeze(1), alone.squeeze(1)
+    times = ~pairs.excluded if pairs.times is None else pairs.times
+    log_count = (times.sum(1, dtype=relative.dtype) + alone).log()
 
     def log_sum(factor: float) -> Tensor:
         terms = (relative * factor).exp()
         if pairs.times is not None:
             terms = terms * pairs.times
-        return (terms.sum(1) + alone.squeeze(1)).log()
+        return (terms.sum(1) + alone).log()
 
-    total = log_sum(sharpness + beta) + hardest.squeeze(1) * sharpness
+    total = log_sum(sharpness + beta) + hardest * sharpness
     if beta:
-        total = total - log_sum(beta) + count.clamp(min=1).log()
-    return total, count
+        total = total - log_sum(beta) + log_count
+    return total, log_count, alone
 
 
 def _debiased(
-    negative: Tensor, positive: Tensor, count: Tensor, tau_plus: float, sharpness: float
+    negative: Tensor, positive: Tensor, log_count: Tensor, tau_plus: float, sharpness: float
 ) -> tuple[Tensor, Tensor]:
     """Return log of the debiased sum of negatives, and where its floor N * exp(-sharpness) was needed."""
-    log_count = count.clamp(min=1).log()
     floor = log_count - sharpness
     # log(e^D - tau N e^s) = D + log(1 - e^x); where x >= 0 the difference is not positive and has no logarithm
     excess = math.log(tau_plus) + log_count + positive - negative
-    exists = excess < 0
-    rest = -torch.expm1(torch.where(exists, excess, -1.0))
-    log_rest = rest.clamp(min=torch.finfo(rest.dtype).tiny).log()
+    log_rest = (-torch.expm1(excess.clamp(max=-torch.finfo(excess.dtype).tiny))).log()
     debiased = negative + log_rest - math.log1p(-tau_plus)
-    clamped = ~exists | (debiased < floor)
+    clamped = (excess >= 0) | (debiased < floor)
     return torch.where(clamped, floor, debiased), clamped
 
 

@@ -75,7 +75,7 @@ class PositiveDraw:
         """
         experiment = self._experiment[rows]
         taus = self._taus[experiment]
-        start, stop = self._index.candidate_ranges(np.broadcast_to(rows[:, None], taus.shape), taus)
+        start, stop = self._index.candidate_ranges(rows[:, None], taus)
         log_weights = np.where(stop > start, self._log_weights[experiment], -np.inf)
         best = log_weights.max(axis=1, initial=-np.inf)
         if np.isneginf(best).any():

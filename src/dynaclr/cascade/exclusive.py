@@ -264,21 +264,21 @@ class _GroupPasses:
     """Fair passes of one experiment's strata, deferring anchors whose value the batch holds already."""
 
     def __init__(self, recipe: Recipe, epoch: int, schedule: Schedule, group: int, values: _Values) -> None:
-        self._exclusive = values
+        self._values = values
         first, last = recipe.strata.group_stratum[group : group + 2]
         self._queues = [_Queue(recipe, epoch, int(stratum)) for stratum in range(first, last)]
         self._quotas = recipe.quotas.per_group[group].counts(schedule.offset[schedule.batches_of(group)])
-        self._values = recipe.exclusive_values[first:last]
+        self._distinct = recipe.exclusive_values[first:last]
         self._done: list[list[Ints]] = []
 
     def batch(self, nth: int) -> list[Ints]:
         """Return the places of the experiment's batch number `nth`, stratum by stratum."""
         while len(self._done) <= nth:
             quotas = self._quotas[len(self._done)]
-            batch = _Batch(self._exclusive)
-            for at in np.argsort(self._values - quotas, kind="stable"):
+            batch = _Batch(self._values)
+            for at in np.argsort(self._distinct - quotas, kind="stable"):
                 if quotas[at]:
-                    taken = self._queues[at].take(batch, int(quotas[at]), bool(self._values[at] < quotas[at]))
+                    taken = self._queues[at].take(batch, int(quotas[at]), bool(self._distinct[at] < quotas[at]))
                     batch.add(taken, Role.PRIMARY)
             self._done.append(batch.places)
         return self._done[nth]
