@@ -36,7 +36,7 @@ def gather(columns: Sequence[Ints], rows: Ints) -> list[Ints]:
 
 
 class BareReads:
-    """Windows read with TensorStore, all at once, and kept as they come.
+    """Windows read with TensorStore, all at once, each into a float32 array of its own.
 
     Parameters
     ----------
@@ -51,19 +51,27 @@ class BareReads:
 
         context = ts.Context({"cache_pool": {"total_bytes_limit": cache_pool_bytes}})
         self.stores = {
-            key: ts.open(
-                {
-                    "driver": {2: "zarr", 3: "zarr3"}[zarr_format],
-                    "kvstore": {"driver": "file", "path": str(path)},
-                    "recheck_cached_data": "open",
-                    "recheck_cached_metadata": "open",
-                },
-                open=True,
-                read=True,
-                context=context,
-            ).result()
+            key: self._as_float32(
+                ts.open(
+                    {
+                        "driver": {2: "zarr", 3: "zarr3"}[zarr_format],
+                        "kvstore": {"driver": "file", "path": str(path)},
+                        "recheck_cached_data": "open",
+                        "recheck_cached_metadata": "open",
+                    },
+                    open=True,
+                    read=True,
+                    context=context,
+                ).result()
+            )
             for key, (path, zarr_format) in arrays.items()
         }
+
+    @staticmethod
+    def _as_float32(store: Any) -> Any:
+        import tensorstore as ts
+
+        return store if store.dtype == ts.float32 else ts.cast(store, ts.float32)
 
     def windows(
         self, tracks: pd.DataFrame, rows: Ints, channels: slice, z_range: slice, patch: tuple[int, int]

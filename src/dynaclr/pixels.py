@@ -146,12 +146,14 @@ class PatchReader:
         import tensorstore as ts
 
         height, width = self._window[2:]
-        target = ts.array(patches, copy=False, write=True)
-        # Copies of one batch that touch the same chunk or shard share its reading.
+        # Copies of one batch that touch the same chunk or shard share its reading. Each has a target of its own: threads
+        # that write to one and the same array wait for each other.
         with ts.Batch() as batch:
             futures = [
-                target[n].write(sources[i][t, ..., y : y + height, x : x + width], batch=batch)
-                for n, (i, t, y, x) in enumerate(windows)
+                ts.array(patch, copy=False, write=True).write(
+                    sources[i][t, ..., y : y + height, x : x + width], batch=batch
+                )
+                for patch, (i, t, y, x) in zip(patches, windows, strict=True)
             ]
         return [future.exception() for future in futures]
 
