@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import tensorstore as ts
 
 _DRIVERS = {2: "zarr", 3: "zarr3"}
+_SUBMITTED = 64  # windows handed to TensorStore at once: it reads these while the next ones are being made up
 
 
 @dataclass(frozen=True)
@@ -129,15 +130,22 @@ class PatchReader:
         """
         self._check_inside(image, t, y, x)
         sources = self._opened(np.unique(image).tolist())
+        patches = self._memory.empty((len(image), *self._window))
+        # Windows of one frame lie next to each other, so that those of a batch share the reading of chunks.
+        order = np.lexsort((t, image)).tolist()
         windows = list(zip(image.tolist(), t.tolist(), y.tolist(), x.tolist(), strict=True))
-        patches = self._memory.empty((len(windows), *self._window))
-        for (number, frame, _, _), failure in zip(windows, self._copy(sources, windows, patches), strict=True):
+        failures = self._copy(sources, [windows[n] for n in order], [patches[n] for n in order])
+        for n, failure in zip(order, failures, strict=True):
             if failure is not None:
+                number, frame = windows[n][:2]
                 raise DynaclrError(f"frame {frame} of {self._images[number]} cannot be read: {failure}") from failure
         return patches
 
     def _copy(
-        self, sources: dict[int, ts.TensorStore], windows: list[tuple[int, int, int, int]], patches: NDArray[np.float32]
+        self,
+        sources: dict[int, ts.TensorStore],
+        windows: list[tuple[int, int, int, int]],
+        patches: list[NDArray[np.float32]],
     ) -> list[Exception | None]:
         """Let TensorStore decode, convert and copy every window to its place, without arrays in between.
 
@@ -146,15 +154,18 @@ class PatchReader:
         import tensorstore as ts
 
         height, width = self._window[2:]
-        # Copies of one batch that touch the same chunk or shard share its reading. Each has a target of its own: threads
-        # that write to one and the same array wait for each other.
-        with ts.Batch() as batch:
-            futures = [
-                ts.array(patch, copy=False, write=True).write(
-                    sources[i][t, ..., y : y + height, x : x + width], batch=batch
-                )
-                for patch, (i, t, y, x) in zip(patches, windows, strict=True)
-            ]
+        futures = []
+        for first in range(0, len(windows), _SUBMITTED):
+            some = slice(first, first + _SUBMITTED)
+            # Copies of one batch that touch the same chunk or shard share its reading. Each has a target of its own:
+            # threads that write to one and the same array wait for each other.
+            with ts.Batch() as batch:
+                futures += [
+                    ts.array(patch, copy=False, write=True).write(
+                        sources[i][t, ..., y : y + height, x : x + width], batch=batch
+                    )
+                    for patch, (i, t, y, x) in zip(patches[some], windows[some], strict=True)
+                ]
         return [future.exception() for future in futures]
 
     def _check_inside(
