@@ -57,6 +57,9 @@ class Cascade:
         recipe = self.recipe
         plan = self._plan(epoch, int(numbers[-1]) // recipe.num_batches + 1)
         group, focal = plan.schedule.group[numbers], np.full(len(numbers), -1)
+        if recipe.is_of_one_draw:
+            place = plan.passes.take(numbers)  # in random order as it is
+            return Composition(place, np.full(place.shape, Role.PRIMARY), focal)
         if plan.exclusive is not None:
             batch, place, role, focal = plan.exclusive.compose(numbers)
         elif recipe.focus is None:

@@ -62,7 +62,8 @@ class FairPasses:
         begin = self._begins[row]
         count = self._begins[row + strata[batch]] - begin
         for late in np.flatnonzero(begin + count > self._filled[stratum]).tolist():
-            self._fill(int(stratum[late]), int(begin[late] + count[late]))
+            if begin[late] + count[late] > self._filled[stratum[late]]:  # an earlier one may have filled it meanwhile
+                self._fill(int(stratum[late]), int(begin[late] + count[late]))
         run, place = spread(count)
         taken: Ints = self._stream[(self._base[stratum] + begin)[run] + place].reshape(len(batches), -1)
         return taken
@@ -96,7 +97,8 @@ class FairPasses:
             passes = passes.reshape(block, size) + lowest
             end = min(filled + block * size, len(stream))
             stream[filled:end] = passes.ravel()[: end - filled]
-            _mend_straddling(stream, passes, first, begins, lowest)
+            if end > size:  # the first pass begins with a batch
+                _mend_straddling(stream, passes, first, begins, lowest)
             self._filled[stratum] = end
 
 

@@ -79,6 +79,8 @@ class Recipe:
         The sorted anchors; the experiments' shares of an epoch; the conditions' quotas; the focal HPI, or ``None``.
     primary, focal, leaked
         How many of a batch's anchors are its own experiment's, how many of those are focal, and how many are leaked.
+    is_of_one_draw
+        Whether all anchors of a batch are drawn from one stratum in one go.
     exclusive : ndarray of int64, shape (M,), or None
         The exclusive value of each place of `Strata.order`.
 
@@ -108,6 +110,8 @@ class Recipe:
         # Without a focal anchor the time axis decides nothing, so the draws are those of fair passes.
         self.focus = Focus(self.strata, axes.time) if axes.time and self.focal else None
         self.exclusive: Ints | None = None
+        several = self.leaked or self.focus or axes.exclusive or (np.diff(self.strata.group_stratum) > 1).any()
+        self.is_of_one_draw = not several
         if axes.exclusive is not None:
             self.exclusive = _labels(table, axes.exclusive.columns, "exclusive_by").codes[self.strata.order]
 
