@@ -105,7 +105,7 @@ def measure(scale: Scale) -> Iterator[Entry]:
             movies = Movies(Path(folder), rows, fovs=FOVS if not scale.quick else 20)
             index = movies.index()
             yield from _lineages(scale, rows, index, movies)
-            yield from _index(scale, rows, movies, largest=rows == sizes[-1])
+            yield from _index(scale, rows, movies)
             if rows == sizes[-1]:
                 yield from _positives(scale, index)
     memory = added_peak("benchmarks.index:indexed", rows=sizes[-1])
@@ -131,7 +131,7 @@ def _lineages(scale: Scale, rows: int, index: MultiExperimentIndex, movies: Movi
         yield at_most(GROUP, "lineages and anchors", asked, figure.over_limit, 1)
 
 
-def _index(scale: Scale, rows: int, movies: Movies, *, largest: bool) -> Iterator[Entry]:
+def _index(scale: Scale, rows: int, movies: Movies) -> Iterator[Entry]:
     taken = interleaved(
         {
             "ours": (movies.index, 1),
@@ -141,11 +141,8 @@ def _index(scale: Scale, rows: int, movies: Movies, *, largest: bool) -> Iterato
         2 * scale.budget,
     )
     disk = taken.pop("disk")
-    whole = "whole index, tables in memory"
-    yield (figure := Figure(GROUP, whole, rows, "rows", "table", taken))
+    yield Figure(GROUP, "whole index, tables in memory", rows, "rows", "table", taken)
     yield Figure(GROUP, "whole index, CSVs included", rows, "rows", "table", {"ours": disk, "limit": taken["limit"]})
-    if largest:
-        yield at_most(GROUP, whole, f"times reading the CSVs, {rows:.0e} rows", figure.over_limit, 1)
 
 
 def _positives(scale: Scale, index: MultiExperimentIndex) -> Iterator[Entry]:

@@ -140,8 +140,9 @@ def _every_combination(scale: Scale) -> Iterator[Entry]:
             taken = interleaved(calls, scale.budget / 4)
             figures.append(Figure(GROUP, f"{name}, B = {batch_size}", rows, "anchors", "batch", taken))
             yield figures[-1]
-        worst = min(figures, key=lambda figure: figure.over_baseline or 0)
-        work = f"every combination of axes, B = {batch_size}"
+        four = [figure for figure in figures if "exclusive" not in figure.work]
+        worst = min(four, key=lambda figure: figure.over_baseline or 0)
+        work = f"every combination of the four axes, B = {batch_size}"
         asked = f"of the baseline's speed at N = {rows:.0e}; least with {worst.work.rpartition(',')[0]}"
         yield at_least(GROUP, work, asked, worst.over_baseline, 1.5)
 
