@@ -66,7 +66,7 @@ def keys(seed: int, epoch: int, purpose: str, *counters: ArrayLike) -> NDArray[n
     ndarray of uint64
         Keys of the counters' common shape, at least one-dimensional.
     """
-    numbers = [counter for counter in counters if isinstance(counter, int)]
+    numbers = [int(counter) for counter in counters if isinstance(counter, int)]
     if len(numbers) == len(counters):
         return np.array([_key(seed, epoch, purpose, *numbers)], dtype=np.uint64)
     key = np.atleast_1d(_root(int(seed), int(epoch), purpose))
@@ -96,7 +96,8 @@ def generator(seed: int, epoch: int, purpose: str, *counters: int) -> np.random.
 
     For shuffles, where NumPy's own loop is exact and fast.
     """
-    return np.random.Generator(np.random.PCG64(_Digest(f"{seed}/{epoch}/{purpose}/{counters}")))
+    digest = _Digest("/".join(map(str, (seed, epoch, purpose, *counters))))
+    return np.random.Generator(np.random.PCG64(digest))  # type: ignore[arg-type]  # NumPy's stubs forget ISeedSequence
 
 
 class _Digest(ISeedSequence):
