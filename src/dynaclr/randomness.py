@@ -66,7 +66,7 @@ def keys(seed: int, epoch: int, purpose: str, *counters: ArrayLike) -> NDArray[n
     ndarray of uint64
         Keys of the counters' common shape, at least one-dimensional.
     """
-    numbers = [int(counter) for counter in counters if isinstance(counter, int)]
+    numbers: list[Any] = [counter for counter in counters if isinstance(counter, int)]
     if len(numbers) == len(counters):
         return np.array([_key(seed, epoch, purpose, *numbers)], dtype=np.uint64)
     key = np.atleast_1d(_root(int(seed), int(epoch), purpose))
