@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -23,6 +24,7 @@ from monai.transforms import Compose
 from dynaclr.augment import ChannelDropout
 from dynaclr.batch_transforms import BatchTransforms
 from dynaclr.datamodule import MultiExperimentDataModule
+from dynaclr.dataset import EpochIndices, MultiExperimentTripletDataset
 from dynaclr.errors import DynaclrError
 from dynaclr.sampler import FlexibleBatchSampler
 from dynaclr.transforms import NormalizeSampled, RandGaussianNoised
@@ -114,6 +116,43 @@ def test_every_option_of_sampling_reaches_the_sampler() -> None:
         wanted = FlexibleBatchSampler(data.train_index.valid_anchors, 4, num_replicas=1, rank=0, **options)
         assert data.train_sampler.state_dict() == wanted.state_dict()
         assert list(data.train_sampler) == list(wanted)
+
+
+def test_every_option_of_the_dataset_reaches_it() -> None:
+    """Positives are drawn with the rate and the seed that were given."""
+    with written() as registry:
+        data = make_data(registry, val_experiments=[], tau_decay_rate=-3.0, seed=7, cache_pool_bytes=11)
+        data.setup("fit")
+        assert data.train_index is not None
+        seen = data.train_dataloader().dataset
+        for options in ({"seed": 7}, {"tau_decay_rate": -3.0}, {"tau_decay_rate": -3.0, "seed": 7}):
+            wanted = MultiExperimentTripletDataset(data.train_index, cache_pool_bytes=11, **options)
+            anchors = list(range(len(wanted)))
+            same = [
+                np.array_equal(
+                    seen.positives(EpochIndices(anchors, epoch)), wanted.positives(EpochIndices(anchors, epoch))
+                )
+                for epoch in range(8)
+            ]
+            assert all(same) is (len(options) == 2)
+        assert data.registry is not None
+        assert make_data(registry).registry is make_data(registry).train_sampler is None
+
+
+def test_smallest_numbers_are_taken() -> None:
+    """One crop of one pixel, one anchor, no worker; a slice as the planes."""
+    data = make_data(
+        Path("unused.yml"),
+        z_range=slice(0, 1),
+        yx_patch_size=(1, 1),
+        final_yx_patch_size=(1, 1),
+        batch_size=1,
+        num_workers=0,
+    )
+    assert data.z_range == slice(0, 1)
+    assert (data.final_yx_patch_size, data.batch_size, data.num_workers) == ((1, 1), 1, 0)
+    wide = make_data(Path("unused.yml"), yx_patch_size=(9, 5), final_yx_patch_size=(8, 4))
+    assert wide.final_yx_patch_size == (8, 4)
 
 
 def test_sampling_may_group_by_what_the_registry_says() -> None:
@@ -406,6 +445,7 @@ def test_hooks_pass_on_what_is_no_batch() -> None:
     example = torch.ones(1, 2, 1, 9, 9)
     assert data.on_after_batch_transfer(example, 0) is example
     assert torch.equal(data.transfer_batch_to_device(example, torch.device("cpu"), 0), example)
+    assert data.transfer_batch_to_device(example, torch.device("meta"), 0).is_meta
     batch = raw_batch(2)
     moved = data.transfer_batch_to_device(batch, torch.device("meta"), 0)
     assert moved["anchor"].is_meta

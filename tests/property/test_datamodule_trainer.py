@@ -78,8 +78,8 @@ def test_a_prediction_limits_nothing() -> None:
         assert data.train_index is data.val_index is None
 
 
-def test_trainers_that_bring_other_batches_are_refused() -> None:
-    """In words, before anything is read; on one rank Lightning's sampler is never put in."""
+def test_a_trainer_that_overfits_is_refused() -> None:
+    """In words, before anything is read."""
     with trained(make_trainer(overfit_batches=2)) as data:
         with pytest.raises(DynaclrError) as caught:
             data.setup("fit")
@@ -87,7 +87,11 @@ def test_trainers_that_bring_other_batches_are_refused() -> None:
             "overfit_batches is 2, but needs to be 0: every epoch draws other "
             "batches; to overfit, keep a few FOVs with include_wells"
         )
-        assert data.registry is None
+        assert data.registry is data.train_sampler is None
+
+
+def test_a_trainer_that_puts_its_own_sampler_in_is_refused() -> None:
+    """In words, on several ranks; on one rank Lightning's sampler is never put in."""
     with trained(make_trainer(devices=2, strategy="ddp")) as data:
         with pytest.raises(DynaclrError) as caught:
             data.setup("fit")
@@ -99,6 +103,10 @@ def test_trainers_that_bring_other_batches_are_refused() -> None:
         data.setup("fit")
         assert data.train_sampler is not None
         assert (data.train_sampler.num_replicas, data.train_sampler.rank) == (2, 0)
+        val = data.val_dataloader()
+        assert not isinstance(val, list)
+        anchors = len(val.dataset)
+        assert len(val.batch_sampler) == -(-anchors // 4)  # as many steps as on the other rank
     with trained(make_trainer(use_distributed_sampler=True)) as data:
         data.setup("fit")
         assert data.train_sampler is not None

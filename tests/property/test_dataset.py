@@ -20,6 +20,7 @@ from dynaclr.experiment import ExperimentRegistry
 from dynaclr.index import MultiExperimentIndex
 from dynaclr.pixels import Image, PatchReader
 from dynaclr.positives import occurrences
+from dynaclr.preprocess import compute_statistics
 from dynaclr_strategies.descriptions import RegistryDescription
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.writers import write_registry
@@ -67,6 +68,35 @@ def test_occurrences_count_what_came_before(values: list[int]) -> None:
 
 
 # --- what else a batch holds -------------------------------------------------------------------------------
+
+
+def test_statistics_are_those_of_the_frame() -> None:
+    """Statistics per time point are resolved to the crop's own; all others come as they are in the store."""
+    with written(two_experiments(frames=3)) as registry:
+        compute_statistics(registry)
+        registry.refresh()
+        dataset = MultiExperimentTripletDataset(make_index(registry), fit=False)
+        rows = range(0, len(dataset), 5)
+        batch = dataset.__getitems__(rows)
+        for row, meta in zip(rows, batch["anchor_norm_meta"], strict=True):
+            seen = dataset.index.tracks.iloc[row]
+            experiment = registry.get_experiment(str(seen["experiment"]))
+            stored = registry.positions(experiment.name)[str(seen["fov_name"])].normalization
+            assert stored is not None
+            for i, channel in enumerate(experiment.source_channel):
+                expected = dict(stored[channel])
+                expected["timepoint_statistics"] = expected["timepoint_statistics"][str(seen["t"])]
+                assert meta[f"ch_{i}"] == expected
+
+
+def test_defaults_are_those_of_the_draw() -> None:
+    """A decay rate of 2, seed 0, and nothing kept in memory."""
+    index = _shared_dataset().index
+    anchors = list(range(len(_shared_dataset())))
+    explicit = MultiExperimentTripletDataset(index, tau_decay_rate=2.0, seed=0, cache_pool_bytes=0)
+    for epoch in range(4):
+        seen = _shared_dataset().positives(EpochIndices(anchors, epoch))
+        assert np.array_equal(seen, explicit.positives(EpochIndices(anchors, epoch)))
 
 
 def test_lineage_codes_are_int64() -> None:

@@ -326,6 +326,7 @@ def test_of_the_registry(tmp_path: Path) -> None:
         assert said(lambda: ask("exp_beto")) == there.format("'exp_beto'") + hint  # noqa: B023 - called at once
     assert said(lambda: registry.tau_range_frames("zzz", (1, 2))) == there.format("'zzz'")
     assert said(lambda: registry.subset(["exp_beta", "zzz"])) == there.format("'zzz'")
+    assert said(lambda: registry.subset(["zzz", 3])) == there.format("3")  # type: ignore[list-item]
     assert said(lambda: registry.subset([])) == (
         "the registry has 1 problem:\n  - names is empty, but a subset needs at least one experiment"
     )
