@@ -106,6 +106,15 @@ def test_the_share_of_clamped_pairs_counts_anchors_with_one_negative() -> None:
     assert loss.last_clamped_share.item() == 0.0
 
 
+def test_the_floor_holds_where_the_logarithm_has_no_argument() -> None:
+    """At a low temperature the logarithm that stands in for it is not below every floor."""
+    near = [0.995, math.sqrt(1 - 0.995**2)]
+    rows = torch.tensor([[1.0, 0.0], [1.0, 0.0], near, near])
+    loss = NTXentHCL(temperature=0.01, tau_plus=0.9, beta=0.0)
+    loss(rows, torch.tensor([0, 0, 1, 2]))
+    assert loss.last_clamped_share.item() == 1.0
+
+
 def test_what_may_be_recorded() -> None:
     """A logger of pytorch-metric-learning finds the parameters that are ours."""
     names = NTXentHCL()._record_these
