@@ -162,13 +162,16 @@ def test_a_patch_is_compared_with_height_and_width() -> None:
     assert set(table.loc[table["experiment"] == "exp_alpha", "x_clamp"]) == {20}
 
 
-@pytest.mark.parametrize("changes", [{"tracks": ()}, {"has_csv": False}])
-def test_an_experiment_without_rows_is_refused(changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("changes", "files"), [({"tracks": ()}, 1), ({"has_csv": False}, 0)])
+def test_an_experiment_without_rows_is_refused(changes: dict[str, Any], files: int) -> None:
     """Nothing inside an image, or no file at all, is an error that names the experiment."""
     with written(_with_first_fov(TWO, **changes)) as registry:
-        sentence = r"experiment 'exp_alpha' needs at least one observation inside an image, but is left with none"
-        with pytest.raises(TracksError, match=sentence):
+        with pytest.raises(TracksError) as caught:
             index_of(registry, include_wells=["exp_alpha:A/1"])
+        assert str(caught.value) == (
+            "experiment 'exp_alpha' needs at least one observation inside an image, but is left with none: "
+            f"{files} of its FOVs have a CSV under {registry.experiments[0].tracks_path}"
+        )
 
 
 def test_tables_are_the_same_whatever_the_order_of_rows() -> None:
@@ -221,6 +224,28 @@ def test_dropped_observations_are_counted(caplog: pytest.LogCaptureFixture) -> N
     assert index.summary().splitlines()[2].split()[-1] == "6"
 
 
+def test_dropped_observations_of_several_fovs_add_up() -> None:
+    """The summary has one line for all FOVs of a condition."""
+    outside = tuple(TrackDescription(track_id=i, frames=(0,), y=1.0, x=-1.0 if i else 1.0) for i in range(3))
+    several = two_experiments(fovs=2, tracks=3, size=(16, 16))
+    alpha, beta = several.experiments
+    first, second = alpha.wells
+    wells = (replace(first, fovs=tuple(replace(fov, tracks=outside) for fov in first.fovs)), second)
+    with written(replace(several, experiments=(replace(alpha, wells=wells), beta))) as registry:
+        index = index_of(registry, yx_patch_size=(4, 4))
+    assert [line.split()[-1] for line in index.summary().splitlines()[2:]] == ["4", "0", "0", "0"]
+
+
+def test_anchors_are_grouped_by_condition_too() -> None:
+    """Each condition's anchors are the rows that have its label."""
+    with written(TWO) as registry:
+        index = index_of(registry)
+    labels = index.valid_anchors["condition"].astype(str)
+    assert {name: rows.tolist() for name, rows in index.condition_groups.items()} == {
+        name: np.flatnonzero(labels == name).tolist() for name in ("uninfected", "infected")
+    }
+
+
 def test_impossible_parents_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """With `impossible_parents: founder` one line per experiment says how many tracks became founders."""
     late = (TrackDescription(track_id=1, frames=(0, 1)), TrackDescription(track_id=2, frames=(0, 1), parent=1))
@@ -232,7 +257,8 @@ def test_impossible_parents_are_logged_once(caplog: pytest.LogCaptureFixture) ->
     tolerant = replace(TWO, experiments=(replace(alpha, wells=wells, impossible_parents="founder"), beta))
     with written(tolerant) as registry:
         index = index_of(registry)
-    assert "experiment 'exp_alpha': 2 tracks became founders" in " ".join(caplog.messages)
+    sentence = "experiment 'exp_alpha': 2 tracks became founders because their parent does not start before them"
+    assert [message for message in caplog.messages if "became founders" in message] == [sentence]
     assert index.tracks.query("experiment == 'exp_alpha'")["lineage_id"].nunique() == 4
 
 
@@ -330,6 +356,23 @@ def test_the_summary_counts_what_is_there() -> None:
     assert "1 to 4" in summary[2]
     assert "24 to 26.25" in summary[5]
     assert "2 to 8" in summary[5]
+
+
+def test_the_summary_lists_what_is_there_in_the_order_of_the_wells() -> None:
+    """No line for a condition that an experiment lacks; conditions as the experiment's own wells have them."""
+    two = two_experiments(conditions=("v", "i"), tracks=3, size=(16, 16))
+    alpha, beta = two.experiments
+    turned = replace(beta, condition_wells=(("v", ("B/1",)), ("i", ("A/1",))))
+    with written(replace(two, experiments=(alpha, turned))) as registry:
+        whole = index_of(registry, yx_patch_size=(4, 4)).summary()
+        part = index_of(registry, yx_patch_size=(4, 4), include_wells=["A/1"]).summary()
+    assert [line.split()[:2] for line in whole.splitlines()[2:]] == [
+        ["exp_alpha", "v"],
+        ["exp_alpha", "i"],
+        ["exp_beta", "i"],
+        ["exp_beta", "v"],
+    ]
+    assert [line.split()[:2] for line in part.splitlines()[2:]] == [["exp_alpha", "v"], ["exp_beta", "i"]]
 
 
 def test_unknown_experiments_have_no_taus() -> None:
