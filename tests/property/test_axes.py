@@ -37,6 +37,14 @@ def test_windows_hold_what_lies_within(step: float, frames: set[int], width: int
         assert list(range(low[place], high[place])) == inside
 
 
+@pytest.mark.parametrize(("first", "last", "window"), [(0.132, 2.918, 2.786), (1.3, 3.991, 2.691)])
+def test_the_ends_of_a_movie_are_looked_at_too(first: float, last: float, window: float) -> None:
+    """One window apart, though rounding puts the one beyond the other's end."""
+    assert last - window > first or first + window < last
+    low, high = TimeAxis(window_hours=window).windows(np.array([first, last]))
+    assert (low.tolist(), high.tolist()) == ([0, 0], [2, 2])
+
+
 def test_steps_are_told_apart_by_rounding() -> None:
     """The end of a window by subtraction and the distance disagree in both directions: else nothing was tried above."""
     signs = set()

@@ -103,6 +103,9 @@ def test_a_trainer_that_puts_its_own_sampler_in_is_refused() -> None:
         data.setup("fit")
         assert data.train_sampler is not None
         assert (data.train_sampler.num_replicas, data.train_sampler.rank) == (2, 0)
+        data.trainer.strategy.cluster_environment.set_global_rank(1)  # type: ignore[attr-defined]
+        data.setup("fit")
+        assert (data.train_sampler.num_replicas, data.train_sampler.rank) == (2, 1)
         val = data.val_dataloader()
         assert not isinstance(val, list)
         anchors = len(val.dataset)

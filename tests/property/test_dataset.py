@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from dynaclr.pixels import Image, PatchReader
 from dynaclr.positives import occurrences
 from dynaclr.preprocess import compute_statistics
 from dynaclr_strategies.descriptions import RegistryDescription
+from dynaclr_strategies.pixels import fov_pixels
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.writers import write_registry
 
@@ -87,6 +89,41 @@ def test_statistics_are_those_of_the_frame() -> None:
                 expected = dict(stored[channel])
                 expected["timepoint_statistics"] = expected["timepoint_statistics"][str(seen["t"])]
                 assert meta[f"ch_{i}"] == expected
+
+
+def test_a_frame_without_statistics_has_none() -> None:
+    """What was computed for other frames is not passed off as its own."""
+    with written(two_experiments(frames=3)) as registry:
+        compute_statistics(registry)
+        registry.refresh()
+        for name in registry.names:
+            for position in registry.positions(name).values():
+                assert position.normalization is not None
+                for statistics in position.normalization.values():
+                    del statistics["timepoint_statistics"]["1"]
+        dataset = MultiExperimentTripletDataset(make_index(registry), fit=False)
+        metas = dataset.__getitems__(range(len(dataset)))["anchor_norm_meta"]
+    for t, meta in zip(dataset.index.tracks["t"], metas, strict=True):
+        assert ("timepoint_statistics" in meta["ch_0"]) is (t != 1)
+        assert "fov_statistics" in meta["ch_0"]
+
+
+def test_images_of_many_experiments_are_told_apart() -> None:
+    """By experiment and FOV, however many there are of both."""
+    two = two_experiments(fovs=2, tracks=3, size=(16, 16))
+    more = tuple(replace(two.experiments[1], name=name) for name in ("exp_gamma", "exp_delta"))
+    description = replace(two, experiments=(*two.experiments, *more))
+    with written(description) as registry:
+        dataset = MultiExperimentTripletDataset(make_index(registry), fit=False)
+        rows = list(range(0, len(dataset), 7))
+        crops = dataset.__getitems__(rows)["anchor"].numpy()
+        for row, crop in zip(rows, crops, strict=True):
+            seen = dataset.index.tracks.iloc[row]
+            experiment = registry.get_experiment(str(seen["experiment"]))
+            channels = [experiment.channel_names.index(channel) for channel in experiment.source_channel]
+            pixels = fov_pixels(description, experiment.name, str(seen["fov_name"]))
+            y, x = seen["y_clamp"] - 4, seen["x_clamp"] - 6
+            assert np.array_equal(crop, pixels[seen["t"], channels, :1, y : y + 9, x : x + 12])
 
 
 def test_defaults_are_those_of_the_draw() -> None:

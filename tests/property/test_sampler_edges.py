@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import distributed
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from dynaclr.cascade.axes import ConditionAxis, ExperimentAxis
 from dynaclr.errors import DynaclrError, RepeatedAnchorsWarning
@@ -226,6 +228,19 @@ def test_experiments_that_are_too_small_are_told_in_one_warning() -> None:
             "there are too few in the conditions of experiment 'b' (it has 5)"
         )
     ]
+    assert caught[0].filename == __file__  # whoever made the sampler is shown
+
+
+def test_ranks_are_those_of_the_process_group() -> None:
+    """Unless they are given; without a process group there is one."""
+    assert (sampler().num_replicas, sampler().rank) == (1, 0)
+    distributed.init_process_group("fake", rank=2, world_size=3, store=FakeStore())
+    try:
+        assert (sampler().num_replicas, sampler().rank) == (3, 2)
+        assert (sampler(num_replicas=5).num_replicas, sampler(num_replicas=5).rank) == (5, 2)
+        assert (sampler(rank=1).num_replicas, sampler(rank=1).rank) == (3, 1)
+    finally:
+        distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize(("drop_last", "batches"), [(True, 2), (False, 3)])
