@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -28,13 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"--only {options.only!r} matches none of {', '.join(_MODULES)}", file=sys.stderr)
         return 2
     results = Results(describe(), options.quick)
-    logging.disable(logging.WARNING)  # what other libraries say while they are timed
     for name in modules:
         begin = time.monotonic()
         measure: Callable[[Scale], Iterator[Entry]] = import_module(f"benchmarks.{name}").measure
         print(f"{name} ...", file=sys.stderr, flush=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _silence():
             results.entries.extend(measure(Scale(options.quick)))
         print(f"{name}: {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
     _save(results, options.output)
@@ -43,6 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_page(results, ROOT / "docs")
     missed = [reach for reach in results.reaches if not reach.met]
     return 1 if options.check and missed else 0
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep back what other libraries warn of and log while they are timed."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _save(results: Results, folder: Path) -> None:

@@ -145,11 +145,13 @@ def test_memory_is_that_of_the_call_alone() -> None:
 
 
 def test_results_survive_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A quick run prints its table and leaves its figures behind."""
+    """A quick run prints its table and leaves its figures behind, and loggers as they were."""
     import json
+    import logging
 
     assert main(["--quick", "--only", "stores", "--output", str(tmp_path)]) == 0
     assert "stores: registry" in capsys.readouterr().out
+    assert logging.getLogger("dynaclr").isEnabledFor(logging.WARNING)
     plain = json.loads((tmp_path / "quick.json").read_text())
     results = Results.from_plain(plain)
     assert results.to_plain() == plain
