@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _STATE_VERSION: Final = 1
-_CHUNK: Final = (
-    32768  # anchors composed at once: enough to hide what a call of NumPy costs, few enough to stay in the cache
-)
+# Anchors composed at once: enough to hide what a call of NumPy costs, few enough to stay in the cache.
+_CHUNK: Final = 32768
 
 
 class FlexibleBatchSampler(Sampler[list[int]]):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,14 @@ def test_strings_group_like_codes() -> None:
     """Grouping by Python strings finds the strata that the sampler finds by codes."""
     table = anchors(3_000)
     groups = baselines.strings_of(table)
-    expected = Counter(zip(table["experiment"].astype(str), table["condition"].astype(str), strict=True))
-    assert {key: sum(map(len, times.values())) for key, times in groups.items()} == expected
-    FlexibleBatchSampler(table, batch_size=8)
+    strata = FlexibleBatchSampler(table, batch_size=8, temporal_enrichment=True)._recipe.strata
+    cells = [strata.order[begin:end].tolist() for begin, end in pairwise(strata.cell_start.tolist())]
+    assert sorted(cells) == sorted(rows for times in groups.values() for rows in times.values())
+    names = {
+        (strata.groups[group], strata.conditions[code])
+        for group, code in zip(strata.stratum_group, strata.condition, strict=True)
+    }
+    assert names == set(groups)
 
 
 def test_naive_lineages_and_positives_are_those_of_the_index(tmp_path: Path) -> None:
@@ -131,12 +137,21 @@ def test_iohub_writes_the_images(tmp_path: Path, version: str) -> None:
         assert np.array_equal(np.asarray(array[:]), image)
 
 
-def test_figures_are_of_the_best_turn() -> None:
-    """Every side takes its turns, and what is reported is per unit of work."""
+def test_figures_are_of_the_best_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every side takes its turns, and what is reported is the shortest of each, per unit of work."""
     turns: list[str] = []
-    taken = interleaved({name: (lambda name=name: turns.append(name), 2) for name in "ab"}, budget=0, least=4)  # type: ignore[misc]
+    lasting = {"a": [7.0, 3.0, 4.0, 5.0], "b": [8.0, 6.0, 2.0, 9.0]}
+    now = 0.0
+
+    def work(name: str) -> None:
+        nonlocal now
+        now += lasting[name][turns.count(name)]
+        turns.append(name)
+
+    monkeypatch.setattr("benchmarks.timing.time.perf_counter", lambda: now)
+    taken = interleaved({"a": (partial(work, "a"), 2), "b": (partial(work, "b"), 4)}, budget=0, least=4)
     assert turns == list("abababab")
-    assert set(taken) == {"a", "b"}
+    assert taken == {"a": 1.5, "b": 0.5}
 
 
 def test_memory_is_that_of_the_call_alone() -> None:
@@ -175,4 +190,7 @@ def test_naive_loss_is_ours_without_beta() -> None:
 
     embeddings, labels = torch.randn(12, 5, generator=torch.Generator().manual_seed(1)), torch.arange(6).repeat(2)
     torch.testing.assert_close(NTXentHCL(beta=0.0)(embeddings, labels), NTXentLoss()(embeddings, labels))
-    assert limits.product_and_softmax(embeddings).isfinite()
+    unit = embeddings / embeddings.norm(dim=1, keepdim=True)
+    terms = (unit @ unit.T / 0.07).exp()
+    expected = (terms / terms.sum(1, keepdim=True)).square().sum()
+    torch.testing.assert_close(limits.product_and_softmax(embeddings), expected)
