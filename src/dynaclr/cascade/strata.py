@@ -16,6 +16,7 @@ from dynaclr.errors import DynaclrError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Codes = NDArray[np.unsignedinteger[Any]]
     Ints = NDArray[np.int64]
 
 HPI = "hours_post_infection"
@@ -233,12 +234,12 @@ class Strata:
         return found
 
 
-def _distinct_times(hpi: NDArray[np.float64] | None) -> tuple[NDArray[np.float64], Ints | None]:
+def _distinct_times(hpi: NDArray[np.float64] | None) -> tuple[NDArray[np.float64], Codes | None]:
     """Return the distinct values, ascending, and each row's code; hashing keeps this linear in the rows."""
     if hpi is None:
         return np.zeros(1), None
     codes, present = pd.factorize(hpi + 0.0)  # + 0.0 makes one value of -0.0 and 0.0
     ascending = np.argsort(present, kind="stable")
-    rank = np.empty(len(present), dtype=np.int64)
+    rank = np.empty(len(present), dtype=np.min_scalar_type(len(present)))  # a byte or two per row instead of eight
     rank[ascending] = np.arange(len(present))
     return present[ascending], rank[codes]
