@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _STATE_VERSION: Final = 1
-# Anchors composed at once: enough to hide what a call of NumPy costs, few enough to stay in the cache.
-_CHUNK: Final = 32768
 
 
 class FlexibleBatchSampler(Sampler[list[int]]):
@@ -186,15 +184,13 @@ class FlexibleBatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield this rank's batches of the epoch: all of them, or those that a restored state left."""
-        begin, count, epoch, conflicts = self._resume_at, len(self), self.epoch, 0
+        begin, count, epoch, conflicts, done = self._resume_at, len(self), self.epoch, 0, 0
         self._position, self._resume_at = begin, 0
         self._newest = turn = object()
-        step = max(1, _CHUNK // self.batch_size)
-        for first in range(0, count, step):
-            local = np.arange(first, min(first + step, count))
-            composed = self._cascade.compose(begin + self.rank + self.num_replicas * local, epoch)
+        for composed in self._cascade.compositions(begin + self.rank + self.num_replicas * np.arange(count), epoch):
             conflicts += self._cascade.shared_values(composed)
-            for done, rows in enumerate(self._cascade.rows(composed).tolist(), start=first + 1):
+            for rows in self._cascade.rows(composed).tolist():
+                done += 1
                 if self.epoch == epoch and self._newest is turn:
                     self._position = begin + done * self.num_replicas
                 yield rows

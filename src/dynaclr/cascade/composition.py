@@ -6,14 +6,17 @@ positions in `Strata.order`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
-from dynaclr.cascade.draws import balanced, skipping
-from dynaclr.randomness import below, keys, lanes
+from dynaclr.cascade.draws import balanced, runs, skipping, starts_of
+from dynaclr.randomness import below, generator, keys
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,8 +26,6 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
     Words = NDArray[np.uint64]
-
-_SHUFFLE_BITS: Final = 34
 
 
 class Role(IntEnum):
@@ -36,23 +37,71 @@ class Role(IntEnum):
     LEAKED = 3
 
 
-@dataclass(frozen=True)
-class Composition:
-    """The anchors of a chunk of batches, in random order within each batch.
+class Part(NamedTuple):
+    """Anchors that are in their batches for one reason.
 
     Parameters
     ----------
-    place : ndarray of int64, shape (K, B)
-        Positions in `Strata.order`.
-    role : ndarray of int64, shape (K, B)
-        Why each of them is there, a `Role`.
+    role
+        The reason.
+    batch : ndarray of int64, shape (M,)
+        Positions of the batches in the chunk, ascending.
+    place : ndarray of int64, shape (M,)
+        Positions of the anchors in `Strata.order`.
+    """
+
+    role: Role
+    batch: Ints
+    place: Ints
+
+
+@dataclass(frozen=True)
+class Composition:
+    """The anchors of a chunk of batches.
+
+    Parameters
+    ----------
+    parts
+        What the batches are made of.
+    batches
+        Number K of batches.
+    order : ndarray of int64, shape (K, B), or None
+        In which order each batch shows its anchors, which lie in it part after part; as they lie with ``None``.
     focal : ndarray of int64, shape (K,)
         Code of the focal HPI in `Strata.values`, or -1.
     """
 
-    place: Ints
-    role: Ints
+    parts: Sequence[Part]
+    batches: int
+    order: Ints | None
     focal: Ints
+
+    @cached_property
+    def place(self) -> Ints:
+        """Positions in `Strata.order`, shape (K, B)."""
+        return self._gathered([part.place for part in self.parts])
+
+    @property
+    def role(self) -> Ints:
+        """Why each anchor is there, a `Role`, shape (K, B)."""
+        return self._gathered([np.full(len(part.place), part.role) for part in self.parts])
+
+    def _gathered(self, values: Sequence[Ints]) -> Ints:
+        """Bring the values of the parts together batch by batch, in the order that is shown."""
+        if len(self.parts) == 1:
+            together = values[0].reshape(self.batches, -1)
+        else:
+            counts = [np.bincount(part.batch, minlength=self.batches) for part in self.parts]
+            flat = np.empty(sum(map(len, values)), dtype=np.int64)
+            begin = starts_of(np.sum(counts, axis=0))[:-1]
+            for value, count in zip(values, counts, strict=True):
+                flat[runs(begin, count)] = value
+                begin += count
+            together = flat.reshape(self.batches, -1)
+        if self.order is None:
+            return together
+        batch_size = together.shape[1]
+        return together.take(self.order + np.arange(0, together.size, batch_size)[:, None])
 
 
 def focal_quotas(recipe: Recipe, epoch: int, shares: Shares, chunk: Ints) -> Ints:
@@ -78,7 +127,7 @@ def focal_hpi(recipe: Recipe, epoch: int, shares: Shares, chunk: Ints, group: In
     return recipe.focus.choose(group, shares, keys(recipe.seed, epoch, "focal-hpi", chunk))
 
 
-def enriched(recipe: Recipe, epoch: int, shares: Shares, chunk: Ints, group: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+def enriched(recipe: Recipe, epoch: int, shares: Shares, chunk: Ints, group: Ints) -> tuple[list[Part], Ints]:
     """Draw the primary anchors of a chunk with part of them near a focal HPI.
 
     Parameters
@@ -92,8 +141,7 @@ def enriched(recipe: Recipe, epoch: int, shares: Shares, chunk: Ints, group: Int
 
     Returns
     -------
-    batch, place, role : ndarray of int64
-        Flat, one entry per anchor.
+    parts : list of Part
     focal : ndarray of int64, shape (K,)
         Codes of the focal HPI.
     """
@@ -115,37 +163,41 @@ def enriched(recipe: Recipe, epoch: int, shares: Shares, chunk: Ints, group: Int
     other_run, rank = balanced(left, others, key("global"))
     other = skipping(rank, other_run, place - begin[run], run, len(size)) + begin[other_run]
     again_run, again = balanced(size, shares.quota - near - others, key("again"))
-    parts = [
-        (copies_run, begin[copies_run] + copies, Role.FOCAL),
-        (run, place, Role.FOCAL),
-        (other_run, other, Role.GLOBAL),
-        (again_run, begin[again_run] + again, Role.GLOBAL),
+    found = [
+        (Role.FOCAL, copies_run, begin[copies_run] + copies),
+        (Role.FOCAL, run, place),
+        (Role.GLOBAL, other_run, other),
+        (Role.GLOBAL, again_run, begin[again_run] + again),
     ]
-    batch = np.concatenate([shares.batch[runs] for runs, _, _ in parts])
-    role = np.concatenate([np.full(len(runs), role) for runs, _, role in parts])
-    return batch, np.concatenate([places for _, places, _ in parts]), role, focal
+    return [Part(role, shares.batch[of_share], places) for role, of_share, places in found if len(places)], focal
 
 
-def leaked(recipe: Recipe, epoch: int, chunk: Ints, group: Ints) -> tuple[Ints, Ints]:
-    """Draw each batch's leaked anchors uniformly from all experiments but its own; return batch and place, flat."""
+def leaked(recipe: Recipe, epoch: int, chunk: Ints, group: Ints) -> Part:
+    """Draw each batch's leaked anchors uniformly from all experiments but its own."""
     strata, count = recipe.strata, np.full(len(chunk), recipe.leaked)
     begin, end = strata.group_start[group], strata.group_start[group + 1]
     others = len(strata.order) - (end - begin)
     run, value = balanced(others, count, keys(recipe.seed, epoch, "leaked", chunk))
-    return run, value + np.where(value >= begin[run], (end - begin)[run], 0)
+    return Part(Role.LEAKED, run, value + np.where(value >= begin[run], (end - begin)[run], 0))
 
 
-def shuffled(recipe: Recipe, epoch: int, chunk: Ints, batch: Ints, place: Ints, role: Ints) -> tuple[Ints, Ints]:
-    """Gather the anchors of each batch and put them in random order; return place and role, shape ``(K, B)``.
+class Orders:
+    """In which order the batches of one epoch show their anchors, so that no part of one is all of a condition or time.
 
-    The key of an anchor is its place, so the order depends neither on the chunk nor on how the batch was composed;
-    copies of one anchor keep the order of their roles.
+    One random order an epoch, turned by a random number of steps for each batch: every anchor is as likely to stand at
+    any position.
+
+    Parameters
+    ----------
+    recipe, epoch
+        Size of a batch and seed, and the epoch.
     """
-    word = (lanes(keys(recipe.seed, epoch, "shuffle", chunk)[batch], place) >> (64 - _SHUFFLE_BITS)).astype(np.int64)
-    # One sort of (batch, random bits, position) groups and shuffles. The number of random bits is fixed, so that the
-    # rare tie is broken alike in a chunk of any length.
-    bits = len(batch).bit_length()
-    packed = (((batch << _SHUFFLE_BITS) | word) << bits) | np.arange(len(batch))
-    packed.sort()
-    at = packed & ((1 << bits) - 1)
-    return place[at].reshape(-1, recipe.batch_size), role[at].reshape(-1, recipe.batch_size)
+
+    def __init__(self, recipe: Recipe, epoch: int) -> None:
+        self._address, self._size = (recipe.seed, epoch), recipe.batch_size
+        order = generator(*self._address, "shuffle").permutation(self._size)
+        self._turned = sliding_window_view(np.concatenate([order, order]), self._size)
+
+    def of(self, chunk: Ints) -> Ints:
+        """Return the orders of these global batches, shape ``(K, B)``."""
+        return self._turned[below(keys(*self._address, "turn", chunk), self._size)]

@@ -34,6 +34,13 @@ def spread(counts: Ints) -> tuple[Ints, Ints]:
     return run, place
 
 
+def runs(begin: Ints, count: Ints) -> Ints:
+    """Return the numbers of runs that begin here and have these lengths, one run behind the other."""
+    numbers = np.repeat(begin - starts_of(count)[:-1], count)
+    numbers += np.arange(len(numbers))
+    return numbers
+
+
 def distinct(size: Ints, count: Ints, key: Words) -> Ints:
     """Draw `count` distinct numbers below `size` for each key, every subset equally likely.
 

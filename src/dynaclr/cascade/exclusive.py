@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dynaclr.cascade.composition import Role, focal_hpi, focal_quotas
+from dynaclr.cascade.composition import Part, Role, focal_hpi, focal_quotas
 from dynaclr.cascade.draws import balanced
 from dynaclr.randomness import below, generator, keys, lanes
 
@@ -67,12 +67,16 @@ class _Batch:
         values.batches += 1
         self._values, self._number = values, values.batches
         self.places: list[Ints] = []
-        self.roles: list[Ints] = []
+        self.roles: list[Role] = []
 
     def add(self, places: Ints, role: Role) -> None:
         self.places.append(places)
-        self.roles.append(np.full(len(places), role))
+        self.roles.append(role)
         self._values.holder[self._values.codes[places]] = self._number
+
+    def places_of(self, role: Role) -> list[Ints]:
+        """Return the anchors that are in the batch for this reason, as they were added."""
+        return [places for places, of in zip(self.places, self.roles, strict=True) if of is role]
 
     def is_new(self, candidates: Ints) -> NDArray[np.bool_]:
         """Tell which candidates have a value that neither the batch holds nor a candidate before them."""
@@ -105,43 +109,46 @@ def _evenly(batch: _Batch, candidates: Ints, count: int) -> Ints:
 
 
 class ExclusiveDraws:
-    """The batches of one epoch under exclusivity.
+    """The batches of one round of an epoch under exclusivity.
 
     Parameters
     ----------
     recipe
         Strata, quotas and exclusive values.
-    epoch, schedule
-        The epoch and its schedule.
+    epoch, number, schedule
+        The epoch, the number of the round, and its schedule.
     """
 
-    def __init__(self, recipe: Recipe, epoch: int, schedule: Schedule) -> None:
+    def __init__(self, recipe: Recipe, epoch: int, number: int, schedule: Schedule) -> None:
         assert recipe.exclusive is not None  # noqa: S101  only made with exclusivity
         self._recipe = recipe
         self._values = _Values(recipe.exclusive)
-        self._epoch = epoch
-        self._schedule = schedule
+        self._epoch, self._number, self._schedule = epoch, number, schedule
+        self._first = number * recipe.num_batches  # the global number of the round's first batch
         self._passes: dict[int, _GroupPasses] = {}
 
-    def compose(self, numbers: Ints) -> tuple[Ints, Ints, Ints, Ints]:
-        """Compose these global batches; return batch, place and role of each anchor, flat, and the focal HPI codes."""
+    def compose(self, numbers: Ints) -> tuple[list[Part], Ints]:
+        """Compose these global batches; return what they are made of and the focal HPI codes."""
         composed = [self._one(int(number)) for number in numbers]
-        place = np.concatenate([np.concatenate(batch.places) for batch, _ in composed])
-        role = np.concatenate([np.concatenate(batch.roles) for batch, _ in composed])
-        batch_size = len(place) // len(numbers)
-        return np.repeat(np.arange(len(numbers)), batch_size), place, role, np.array([focal for _, focal in composed])
+        parts = []
+        for role in Role:
+            found = [(at, places) for at, (batch, _) in enumerate(composed) for places in batch.places_of(role)]
+            if found:
+                batches, counts = [at for at, _ in found], [len(places) for _, places in found]
+                parts.append(Part(role, np.repeat(batches, counts), np.concatenate([places for _, places in found])))
+        return parts, np.array([focal for _, focal in composed])
 
     def _one(self, number: int) -> tuple[_Batch, int]:
-        recipe, chunk = self._recipe, np.array([number])
-        group = self._schedule.group[chunk]
+        recipe, in_round = self._recipe, np.array([number - self._first])
+        group = self._schedule.group[in_round]
         if recipe.focus is None:
-            drawn = self._passes_of(int(group[0])).batch(int(self._schedule.nth[number]))
+            drawn = self._passes_of(int(group[0])).batch(int(self._schedule.nth[in_round[0]]))
             batch, focal = _Batch(self._values), -1
             for places in drawn:
                 batch.add(places, Role.PRIMARY)
         else:
-            batch = _Batch(self._values)
-            shares = recipe.quotas.shares(group, self._schedule.offset[chunk])
+            batch, chunk = _Batch(self._values), np.array([number])
+            shares = recipe.quotas.shares(group, self._schedule.offset[in_round])
             near = focal_quotas(recipe, self._epoch, shares, chunk)
             focal = int(focal_hpi(recipe, self._epoch, shares, chunk, group)[0])
             self._enrich(batch, number, shares, near, focal)
@@ -150,7 +157,9 @@ class ExclusiveDraws:
 
     def _passes_of(self, group: int) -> _GroupPasses:
         if group not in self._passes:
-            self._passes[group] = _GroupPasses(self._recipe, self._epoch, self._schedule, group, self._values)
+            self._passes[group] = _GroupPasses(
+                self._recipe, self._epoch, self._number, self._schedule, group, self._values
+            )
         return self._passes[group]
 
     def _key(self, purpose: str, number: int, stratum: int) -> Words:
@@ -263,10 +272,12 @@ def _permuted(low: int, high: int, key: Words) -> Ints:
 class _GroupPasses:
     """Fair passes of one experiment's strata, deferring anchors whose value the batch holds already."""
 
-    def __init__(self, recipe: Recipe, epoch: int, schedule: Schedule, group: int, values: _Values) -> None:
+    def __init__(
+        self, recipe: Recipe, epoch: int, number: int, schedule: Schedule, group: int, values: _Values
+    ) -> None:
         self._values = values
         first, last = recipe.strata.group_stratum[group : group + 2]
-        self._queues = [_Queue(recipe, epoch, int(stratum)) for stratum in range(first, last)]
+        self._queues = [_Queue(recipe, epoch, number, int(stratum)) for stratum in range(first, last)]
         self._quotas = recipe.quotas.per_group[group].counts(schedule.offset[schedule.batches_of(group)])
         self._distinct = recipe.exclusive_values[first:last]
         self._done: list[list[Ints]] = []
@@ -290,10 +301,9 @@ class _Queue:
     Each anchor carries the number of the pass in which it was to be drawn.
     """
 
-    def __init__(self, recipe: Recipe, epoch: int, stratum: int) -> None:
+    def __init__(self, recipe: Recipe, epoch: int, number: int, stratum: int) -> None:
         self._begin, self._end = (int(edge) for edge in recipe.strata.start[stratum : stratum + 2])
-        self._address = (recipe.seed, epoch)
-        self._stratum = stratum
+        self._address = (recipe.seed, epoch, "pass", number, stratum)
         self._passes = 0
         self._places = _Places(self._end - self._begin)
         self._deferred = np.empty((2, 0), dtype=np.int64)  # rows: place, number of the pass
@@ -337,7 +347,7 @@ class _Queue:
 
     def _add_pass(self) -> None:
         """Shuffle the stratum behind the queue, without anchors that have missed a whole pass: they wait already."""
-        rng = generator(*self._address, "pass", self._stratum, self._passes)
+        rng = generator(*self._address, self._passes)
         shuffled = rng.permutation(self._end - self._begin) + self._begin
         queue = np.concatenate([self._deferred, self._coming], axis=1)
         shuffled = shuffled[~np.isin(shuffled, queue[0, queue[1] < self._passes - 1])]

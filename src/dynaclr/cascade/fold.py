@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
-from dynaclr.cascade.composition import Composition, Role, enriched, leaked, shuffled
+from dynaclr.cascade.composition import Composition, Orders, Part, Role, enriched, leaked
 from dynaclr.cascade.exclusive import ExclusiveDraws
 from dynaclr.cascade.passes import FairPasses
 from dynaclr.cascade.schedule import Schedule
@@ -25,7 +26,9 @@ _TIME_OF: Final = {  # (role, outside the window) -> what `explain` calls it
     **dict.fromkeys([(role, far) for role in (Role.PRIMARY, Role.GLOBAL) for far in (False, True)], "global"),
     **dict.fromkeys([(Role.LEAKED, far) for far in (False, True)]),
 }
-_EPOCHS_KEPT: Final = 2  # the running one and, for `explain` and `batch`, another
+_ROUNDS_KEPT: Final = 2  # the running one and, for `explain` and `batch`, another
+# Anchors composed at once: enough to hide what a call of NumPy costs, few enough to stay in the cache.
+_CHUNK: Final = 100_000
 
 
 class Cascade:
@@ -39,7 +42,7 @@ class Cascade:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self._epochs: dict[int, _Epoch] = {}
+        self._rounds: dict[tuple[int, int], _Round] = {}
 
     def shared_values(self, composition: Composition) -> int:
         """Return how many of these batches hold two anchors of one exclusive value."""
@@ -50,29 +53,34 @@ class Cascade:
 
     def rows(self, composition: Composition) -> Ints:
         """Return the rows of the table that were composed, shape ``(K, B)``."""
-        return self.recipe.strata.order[composition.place]
+        return self.recipe.strata.order.take(composition.place)
+
+    def compositions(self, numbers: Ints, epoch: int) -> Iterator[Composition]:
+        """Compose these global batches of an epoch, ascending, a chunk of one round at a time."""
+        for of_round in np.split(numbers, np.flatnonzero(np.diff(numbers // self.recipe.num_batches)) + 1):
+            count = min(len(of_round), -(-len(of_round) * self.recipe.batch_size // _CHUNK))
+            # In equal chunks: none is left with a rest that costs as many calls as the others.
+            for chunk in np.array_split(of_round, count) if count else ():
+                yield self.compose(chunk, epoch)
 
     def compose(self, numbers: Ints, epoch: int) -> Composition:
-        """Compose these global batches of an epoch, shape ``(K,)``, ascending; the fold over the axes."""
+        """Compose these global batches of one round of an epoch, shape ``(K,)``; the fold over the axes."""
         recipe = self.recipe
-        plan = self._plan(epoch, int(numbers[-1]) // recipe.num_batches + 1)
-        group, focal = plan.schedule.group[numbers], np.full(len(numbers), -1)
-        if recipe.is_of_one_draw:
-            place = plan.passes.take(numbers)  # in random order as it is
-            return Composition(place, np.full(place.shape, Role.PRIMARY), focal)
+        number = int(numbers[0]) // recipe.num_batches
+        plan, in_round = self._plan(epoch, number), numbers - number * recipe.num_batches
+        group, focal = plan.schedule.group[in_round], np.full(len(numbers), -1)
         if plan.exclusive is not None:
-            batch, place, role, focal = plan.exclusive.compose(numbers)
+            parts, focal = plan.exclusive.compose(numbers)
         elif recipe.focus is None:
-            place = plan.passes.take(numbers).ravel()
-            batch, role = np.repeat(np.arange(len(numbers)), recipe.primary), np.full(len(place), Role.PRIMARY)
+            batch = np.repeat(np.arange(len(numbers)), recipe.primary)
+            parts = [Part(Role.PRIMARY, batch, plan.passes.take(in_round).ravel())]
         else:
-            shares = recipe.quotas.shares(group, plan.schedule.offset[numbers])
-            batch, place, role, focal = enriched(recipe, epoch, shares, numbers, group)
+            shares = recipe.quotas.shares(group, plan.schedule.offset[in_round])
+            parts, focal = enriched(recipe, epoch, shares, numbers, group)
         if recipe.leaked and plan.exclusive is None:
-            leak_batch, leak_place = leaked(recipe, epoch, numbers, group)
-            batch, place = np.concatenate([batch, leak_batch]), np.concatenate([place, leak_place])
-            role = np.concatenate([role, np.full(len(leak_batch), Role.LEAKED)])
-        return Composition(*shuffled(recipe, epoch, numbers, batch, place, role), focal)
+            parts.append(leaked(recipe, epoch, numbers, group))
+        order = None if recipe.is_of_one_draw else plan.orders.of(numbers)
+        return Composition(parts, len(numbers), order, focal)
 
     def explain(self, number: int, epoch: int) -> pd.DataFrame:
         """Return the provenance table of one global batch (see `FlexibleBatchSampler.explain`)."""
@@ -96,25 +104,23 @@ class Cascade:
         table.attrs["focal_hpi"] = None if focal < 0 else float(strata.values[focal])
         return table
 
-    def _plan(self, epoch: int, rounds: int) -> _Epoch:
-        """Return the plan of an epoch with at least so many rounds, made when first asked for."""
-        plan = self._epochs.pop(epoch, None)
-        if plan is None or plan.rounds < rounds:
-            plan = _Epoch(self.recipe, epoch, rounds)
-        self._epochs[epoch] = plan  # last in, so that the oldest goes first
-        while len(self._epochs) > _EPOCHS_KEPT:
-            del self._epochs[next(iter(self._epochs))]
+    def _plan(self, epoch: int, number: int) -> _Round:
+        """Return the plan of one round of an epoch, made when first asked for."""
+        plan = self._rounds.pop((epoch, number), None) or _Round(self.recipe, epoch, number)
+        self._rounds[epoch, number] = plan  # last in, so that the oldest goes first
+        while len(self._rounds) > _ROUNDS_KEPT:
+            del self._rounds[next(iter(self._rounds))]
         return plan
 
 
-class _Epoch:
-    """The schedule of one epoch and the state of its passes."""
+class _Round:
+    """The schedule of one round of an epoch and the state of its passes."""
 
-    def __init__(self, recipe: Recipe, epoch: int, rounds: int) -> None:
-        self.rounds = rounds
-        self.schedule = schedule = Schedule.of(recipe.seed, epoch, recipe.shares, recipe.num_batches, rounds)
-        self.exclusive = None if recipe.exclusive is None else ExclusiveDraws(recipe, epoch, schedule)
-        self.passes = FairPasses(recipe, epoch, schedule)
+    def __init__(self, recipe: Recipe, epoch: int, number: int) -> None:
+        self.schedule = schedule = Schedule.of(recipe.seed, epoch, number, recipe.shares)
+        self.exclusive = None if recipe.exclusive is None else ExclusiveDraws(recipe, epoch, number, schedule)
+        self.passes = FairPasses(recipe, epoch, number, schedule)
+        self.orders = Orders(recipe, epoch)
 
 
 def _objects(values: list[Any]) -> pd.Series[Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dynaclr.cascade.draws import spread, starts_of
+from dynaclr.cascade.draws import runs, spread, starts_of
 from dynaclr.randomness import generator
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
 
-_BLOCK: Final = 4096  # places shuffled in one call, so that passes over a handful of anchors do not cost a call each
+_BLOCK: Final = 65536  # draws written in one go, so that passes over a handful of anchors do not cost calls each
 
 
 class FairPasses:
-    """The stream of draws of every stratum in one epoch, shuffled when first needed.
+    """The stream of draws of every stratum in one round of an epoch, shuffled when first needed.
 
     Batch j of an experiment takes the next ``q_j`` places of each stratum's stream. The cumulative quotas say where
     these begin, so any batch can be read without the ones before it.
@@ -30,108 +30,108 @@ class FairPasses:
     ----------
     recipe
         Strata and quotas.
-    epoch, schedule
-        The epoch and its schedule.
+    epoch, number, schedule
+        The epoch, the number of the round, and its schedule.
     """
 
-    def __init__(self, recipe: Recipe, epoch: int, schedule: Schedule) -> None:
-        self._address = (recipe.seed, epoch)
+    def __init__(self, recipe: Recipe, epoch: int, number: int, schedule: Schedule) -> None:
+        self._address = (recipe.seed, epoch, "pass", number)
         self._strata = strata = recipe.strata
         self._schedule = schedule
-        self._quotas = recipe.quotas.per_group
-        counts = np.bincount(schedule.group, minlength=len(self._quotas))
-        self._group_base = starts_of(counts * recipe.primary)
-        self._stream = np.empty(int(self._group_base[-1]), dtype=np.int64)
-        # Draws before each batch: for each group a table of (its batches + 1, its strata), one behind the other.
+        batches = np.bincount(schedule.group, minlength=len(strata.groups))
+        # Draws before each batch: for each stratum a row of its experiment's batches, one behind the other. So the
+        # last one of a stratum is where the next one's stream begins.
+        self._row = starts_of(batches[strata.stratum_group])
+        self._begins = starts_of(recipe.quotas.by_stratum(batches, schedule.offset[schedule.by_group()]))
+        self._stream = np.empty(int(self._begins[-1]), dtype=np.int64)
+        self._filled = self._begins[self._row[:-1]]
         self._strata_of = np.diff(strata.group_stratum)
-        self._table = starts_of((counts + 1) * self._strata_of)
-        self._begins = np.empty(int(self._table[-1]), dtype=np.int64)
-        self._prepared = np.zeros(len(counts), dtype=bool)
-        self._base = np.zeros(len(strata.condition), dtype=np.int64)
-        self._filled = np.zeros(len(strata.condition), dtype=np.int64)
 
     def take(self, batches: Ints) -> Ints:
-        """Return the places drawn by these global batches, stratum after stratum, shape ``(len(batches), primary)``."""
+        """Return the places drawn by these batches of the round, stratum after stratum, shape ``(K, primary)``."""
         group, nth = self._schedule.group[batches], self._schedule.nth[batches]
-        for unprepared in np.unique(group[~self._prepared[group]]).tolist():
-            self._prepare(unprepared)
-        strata = self._strata_of[group]
-        batch, at = spread(strata)
+        batch, at = spread(self._strata_of[group])
         stratum = self._strata.group_stratum[group[batch]] + at
-        row = (self._table[group] + nth * strata)[batch] + at
-        begin = self._begins[row]
-        count = self._begins[row + strata[batch]] - begin
-        for late in np.flatnonzero(begin + count > self._filled[stratum]).tolist():
-            if begin[late] + count[late] > self._filled[stratum[late]]:  # an earlier one may have filled it meanwhile
-                self._fill(int(stratum[late]), int(begin[late] + count[late]))
-        run, place = spread(count)
-        taken: Ints = self._stream[(self._base[stratum] + begin)[run] + place].reshape(len(batches), -1)
-        return taken
-
-    def _begins_of(self, group: int) -> Ints:
-        """Return the draws before each batch of a group, shape ``(its batches + 1, its strata)``."""
-        table: Ints = self._begins[self._table[group] : self._table[group + 1]].reshape(-1, self._strata_of[group])
-        return table
-
-    def _prepare(self, group: int) -> None:
-        counts = self._quotas[group].counts(self._schedule.offset[self._schedule.batches_of(group)])
-        begins = self._begins_of(group)
-        begins[0] = 0
-        np.cumsum(counts, axis=0, out=begins[1:])
-        first, last = self._strata.group_stratum[group : group + 2]
-        self._base[first:last] = self._group_base[group] + starts_of(begins[-1])[:-1]
-        self._prepared[group] = True
+        cell = self._row[stratum] + nth[batch]
+        begin, end = self._begins[cell], self._begins[cell + 1]
+        for late in np.flatnonzero(end > self._filled[stratum]).tolist():
+            if end[late] > self._filled[stratum[late]]:  # an earlier one may have filled it meanwhile
+                self._fill(int(stratum[late]), int(end[late]))
+        return self._stream.take(runs(begin, end - begin)).reshape(len(batches), -1)
 
     def _fill(self, stratum: int, upto: int) -> None:
-        """Shuffle further passes of a stratum until its stream reaches `upto` draws."""
-        lowest = int(self._strata.start[stratum])
-        size = int(self._strata.start[stratum + 1]) - lowest
-        group = int(np.searchsorted(self._strata.group_stratum, stratum, side="right")) - 1
-        begins = self._begins_of(group)[:, stratum - self._strata.group_stratum[group]]
-        stream = self._stream[self._base[stratum] : self._base[stratum] + begins[-1]]
-        block = max(1, _BLOCK // size)
-        while (filled := int(self._filled[stratum])) < upto:
-            first = filled // size
-            rng = generator(*self._address, "pass", stratum, first)
-            passes = rng.permuted(np.tile(np.arange(size), (block, 1)), axis=1) if block > 1 else rng.permutation(size)
-            passes = passes.reshape(block, size) + lowest
-            end = min(filled + block * size, len(stream))
-            stream[filled:end] = passes.ravel()[: end - filled]
-            if end > size:  # the first pass begins with a batch
-                _mend_straddling(stream, passes, first, begins, lowest)
-            self._filled[stratum] = end
+        """Shuffle further passes of a stratum until its stream reaches this draw."""
+        begins = self._begins[self._row[stratum] : self._row[stratum + 1] + 1]
+        begins = begins - (offset := int(begins[0]))
+        stream = self._stream[offset : offset + begins[-1]]
+        places = np.arange(*self._strata.start[stratum : stratum + 2].tolist())
+        filled, block = int(self._filled[stratum]) - offset, max(1, _BLOCK // len(places)) * len(places)
+        while filled < upto - offset:
+            rng = generator(*self._address, stratum, filled // len(places))
+            end = min(filled + block, len(stream))
+            _write_passes(rng, stream, filled, end, places, begins)
+            filled = end
+        self._filled[stratum] = offset + filled
 
 
-def _mend_straddling(stream: Ints, passes: Ints, first: int, begins: Ints, lowest: int) -> None:
-    """Let each pass that begins inside a batch begin with anchors that the batch does not hold yet.
+def _write_passes(
+    rng: np.random.Generator, stream: Ints, begin: int, end: int, places: Ints, batch_begins: Ints
+) -> None:
+    """Write shuffles of a stratum to ``stream[begin:end]``, one pass after the other; the last one may be cut.
+
+    Where a pass begins inside a batch, anchors that the batch does not hold yet come first.
 
     Parameters
     ----------
+    rng
+        What shuffles.
     stream : ndarray of int64
-        The stratum's stream, changed in place.
-    passes : ndarray of int64, shape (block, size)
-        The shuffles that were just written to it.
-    first
-        Number of the first of them.
-    begins : ndarray of int64, shape (batches + 1,)
+        The stratum's stream; whole passes up to `begin`.
+    begin, end
+        What to write.
+    places : ndarray of int64
+        The stratum, ascending.
+    batch_begins : ndarray of int64, shape (batches + 1,)
         Where each batch begins in the stream.
-    lowest
-        The stratum's first place.
     """
-    size = passes.shape[1]
-    pass_begin = (first + np.arange(len(passes))) * size
-    batch = np.searchsorted(begins, pass_begin, side="right") - 1
-    inside = (batch < len(begins) - 1) & (begins[batch] < pass_begin) & (begins[batch] % size != 0)
-    head = np.where(inside, begins[np.minimum(batch + 1, len(begins) - 1)] - pass_begin, size)
-    for at in np.flatnonzero(head < size):
-        tail = stream[begins[batch[at]] : (begins[batch[at]] // size + 1) * size]
-        # As many anchors are held as the tail is long, so the first new ones are not far.
-        near = passes[at, : head[at] + len(tail)]
-        in_tail = np.zeros(size, dtype=bool)
-        in_tail[tail - lowest] = True
-        held = in_tail[near - lowest]
-        new_first = np.concatenate([np.flatnonzero(~held), np.flatnonzero(held)])[: head[at]]
-        rest = np.ones(len(near), dtype=bool)
-        rest[new_first] = False
-        begin, end = pass_begin[at], min(pass_begin[at] + len(near), len(stream))
-        stream[begin:end] = np.concatenate([near[new_first], near[rest]])[: end - begin]
+    size = len(places)
+    cut = end - (end - begin) % size
+    whole = stream[begin:cut].reshape(-1, size)
+    whole[:] = places
+    rng.permuted(whole, axis=1, out=whole)
+    pass_begin = np.arange(max(begin, size), end, size)  # the first pass begins with a batch
+    batch = np.searchsorted(batch_begins, pass_begin, side="right") - 1
+    first, head = batch_begins[batch], batch_begins[batch + 1] - pass_begin
+    # A batch that begins with a pass, or goes on beyond this one, has each anchor equally often whatever the order is.
+    straddled = np.flatnonzero((first % size != 0) & (head < size))
+    is_new = np.ones(size, dtype=bool)
+    for at, since, count in zip(
+        pass_begin[straddled].tolist(), first[straddled], head[straddled].tolist(), strict=True
+    ):
+        held = stream[since : -(-since // size) * size] - places[0]
+        if at < cut:
+            _bring_forward(stream[at : at + min(size, count + len(held))], held, count, places)
+            continue
+        is_new[held] = False
+        cut += _draw_into(rng, stream[cut : min(cut + count, end)], places[is_new])
+        is_new[:] = True  # from here on: not drawn yet
+        is_new[stream[at:cut] - places[0]] = False
+    if cut < end:
+        _draw_into(rng, stream[cut:end], places[is_new])
+
+
+def _draw_into(rng: np.random.Generator, room: Ints, places: Ints) -> int:
+    """Fill the room with different places as far as there are any; return how many that are."""
+    count = min(len(room), len(places))
+    room[:count] = rng.choice(places, count, replace=False)
+    return count
+
+
+def _bring_forward(near: Ints, held: Ints, count: int, places: Ints) -> None:
+    """Bring the first `count` anchors that are not `held` to the front; as many as are held more are not far."""
+    is_held = np.zeros(len(places), dtype=bool)
+    is_held[held] = True
+    is_held = is_held[near - places[0]]
+    order = np.argsort(is_held, kind="stable")
+    rest = np.sort(order[count:])
+    near[:] = near[np.concatenate([order[:count], rest])]

@@ -22,15 +22,15 @@ _WORD: Final = 2**64
 
 @dataclass(frozen=True)
 class Schedule:
-    """Group, number within the group, and rounding offset of each global batch.
+    """Group, number within the group, and rounding offset of each batch of one round.
 
     Ranks that do not divide the epoch ask for batches beyond its end; the sequence goes on for as many *rounds* as they
-    need, each of the epoch's length and with the same shares.
+    need, each of the epoch's length and with the same shares. The epoch itself is round 0.
 
     Parameters
     ----------
-    group : ndarray of int64, shape (rounds * num_batches,)
-        The experiment of each global batch.
+    group : ndarray of int64, shape (num_batches,)
+        The experiment of each batch.
     nth : ndarray of int64, same shape
         How many batches of the same experiment come before.
     offset : ndarray of uint64, same shape
@@ -42,28 +42,26 @@ class Schedule:
     offset: NDArray[np.uint64]
 
     @classmethod
-    def of(cls, seed: int, epoch: int, shares: SystematicRounding, num_batches: int, rounds: int) -> Schedule:
-        """Draw the schedule of one epoch; more rounds never change the earlier ones."""
-        parts = [_one_round(seed, epoch, number, shares) for number in range(rounds)]
-        group = np.concatenate([groups for groups, _ in parts])
-        assert len(group) == rounds * num_batches  # noqa: S101  the shares sum to num_batches
-        return cls(group, _rank_within(group, np.arange(len(group))), np.concatenate([offset for _, offset in parts]))
+    def of(cls, seed: int, epoch: int, number: int, shares: SystematicRounding) -> Schedule:
+        """Draw the schedule of round `number`."""
+        counts = shares.counts(keys(seed, epoch, "share", number))[0]
+        group = generator(seed, epoch, "order", number).permutation(np.repeat(np.arange(len(counts)), counts))
+        # A group's J batches get the offsets (u + 0)/J ... (u + J - 1)/J in random order. Each is uniform, and by
+        # Hermite's identity sum_j floor(x + (u + j)/J) = floor(J x + u), so the epoch's totals are rounded without bias
+        # too: each condition's total is the floor or the ceiling of its expectation, instead of wandering with sqrt(J).
+        rank = _rank_within(group, generator(seed, epoch, "offset", number).permutation(len(group)))
+        step = np.array([(_WORD - 1) // max(count, 1) for count in counts.tolist()], dtype=np.uint64)
+        first = keys(seed, epoch, "quota", number, np.arange(len(counts))) % step
+        offset = first[group] + rank.astype(np.uint64) * step[group]
+        return cls(group, _rank_within(group, np.arange(len(group))), offset)
+
+    def by_group(self) -> Ints:
+        """Return the numbers of all batches of the round, experiment by experiment, ascending within each."""
+        return np.argsort(self.group, kind="stable")
 
     def batches_of(self, group: int) -> Ints:
-        """Return the global batch numbers of one experiment, ascending."""
+        """Return the numbers of one experiment's batches in the round, ascending."""
         return np.flatnonzero(self.group == group)
-
-
-def _one_round(seed: int, epoch: int, number: int, shares: SystematicRounding) -> tuple[Ints, NDArray[np.uint64]]:
-    counts = shares.counts(keys(seed, epoch, "share", number))[0]
-    group = generator(seed, epoch, "order", number).permutation(np.repeat(np.arange(len(counts)), counts))
-    # A group's J batches get the offsets (u + 0)/J ... (u + J - 1)/J in random order. Each is uniform, and by Hermite's
-    # identity sum_j floor(x + (u + j)/J) = floor(J x + u), so the epoch's totals are rounded without bias too: each
-    # condition's total is the floor or the ceiling of its expectation, instead of wandering with sqrt(J).
-    rank = _rank_within(group, generator(seed, epoch, "offset", number).permutation(len(group)))
-    step = np.array([(_WORD - 1) // max(count, 1) for count in counts.tolist()], dtype=np.uint64)
-    first = keys(seed, epoch, "quota", number, np.arange(len(counts))) % step
-    return group, first[group] + rank.astype(np.uint64) * step[group]
 
 
 def _rank_within(group: Ints, order: Ints) -> Ints:
