@@ -171,20 +171,22 @@ class NTXentHCL(NTXentLoss):  # type: ignore[misc]
         with torch.autocast(embeddings.device.type, enabled=False):
             anchors = _unit(embeddings)
             references = anchors if ref_emb is embeddings else _unit(ref_emb).to(anchors.dtype)
-            losses = self._pair_losses(anchors @ references.T, pairs)
+            losses = self._pair_losses((anchors / self.temperature) @ references.T, pairs)
         indices = (pairs.anchors, pairs.positives)
         return {"loss": {"losses": losses, "indices": indices, "reduction_type": "pos_pair"}}
 
-    def _pair_losses(self, cosine: Tensor, pairs: _Pairs) -> Tensor:
-        """Return one loss per positive pair; overwrites ``cosine``, which may be as large as memory allows."""
-        positive = cosine[pairs.anchors, pairs.positives] / self.temperature
-        of_anchors = _log_weighted_sum(cosine, pairs, 1 / self.temperature, self.cosine_beta)
-        negative, log_count, alone = (each[pairs.anchors] for each in of_anchors)
-        if self.tau_plus:
-            negative, clamped = _debiased(negative, positive, log_count, self.tau_plus, 1 / self.temperature)
-            self.last_clamped_share = (clamped & ~alone).float().mean()
+    def _pair_losses(self, logits: Tensor, pairs: _Pairs) -> Tensor:
+        """Return one loss per positive pair; overwrites ``logits``, which may be as large as memory allows."""
+        # `index_select` and not brackets, whose gradient costs three times as much
+        positive = logits.flatten().index_select(0, pairs.anchors * logits.shape[1] + pairs.positives)
+        of_anchors = _log_weighted_sum(logits, pairs, self.published_beta)
+        negative, log_count, alone = (each.index_select(0, pairs.anchors) for each in of_anchors)
         # -log(e^s / (e^s + e^D)) = softplus(D - s); beyond 40, softplus is its argument in float64 too
-        losses = functional.softplus(negative - positive, threshold=40)
+        margin = negative - positive
+        if self.tau_plus:
+            margin, clamped = _debiased(margin, positive, log_count, self.tau_plus, 1 / self.temperature)
+            self.last_clamped_share = (clamped & ~alone).float().mean()
+        losses = functional.softplus(margin, threshold=40)
         return losses.masked_fill(alone, 0)
 
 
@@ -293,68 +295,83 @@ class _Pairs:
         return cls(anchors, positives, times == 0, times, too_few)
 
 
-def _log_weighted_sum(cosine: Tensor, pairs: _Pairs, sharpness: float, beta: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return log of the sum over negatives of w * exp(sharpness * cosine), log of their number, and who has none.
+def _log_weighted_sum(logits: Tensor, pairs: _Pairs, beta: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log of the sum over negatives of w * exp(logit), log of their number, and who has none.
 
     All exponents are relative to the hardest negative, so they are at most 0 and exact near it; the shift cancels
-    in value and gradient. Anchors without negatives get arbitrary finite numbers. Overwrites ``cosine``.
+    in value and gradient. Anchors without negatives get arbitrary finite numbers. Overwrites ``logits``.
     """
-    relative = cosine.masked_fill_(pairs.excluded, -torch.inf)
+    relative = logits.masked_fill_(pairs.excluded, -torch.inf)
     hardest = relative.detach().amax(1, keepdim=True)
     alone = hardest == -torch.inf
     hardest = hardest.masked_fill(alone, 0)
     relative = relative - hardest
     hardest, alone = hardest.squeeze(1), alone.squeeze(1)
+    one_if_alone = alone.to(relative.dtype)  # so that every logarithm is finite
     times = ~pairs.excluded if pairs.times is None else pairs.times
-    log_count = (times.sum(1, dtype=relative.dtype) + alone).log()
+    log_count = (times.sum(1, dtype=relative.dtype) + one_if_alone).log()
 
     def log_sum(factor: float) -> Tensor:
         terms = (relative * factor).exp()
         if pairs.times is not None:
             terms = terms * pairs.times
-        return (terms.sum(1) + alone).log()
+        return (terms.sum(1) + one_if_alone).log()
 
-    total = log_sum(sharpness + beta) + hardest * sharpness
+    total = log_sum(1 + beta) + hardest
     if beta:
         total = total - log_sum(beta) + log_count
     return total, log_count, alone
 
 
 def _debiased(
-    negative: Tensor, positive: Tensor, log_count: Tensor, tau_plus: float, sharpness: float
+    margin: Tensor, positive: Tensor, log_count: Tensor, tau_plus: float, sharpness: float
 ) -> tuple[Tensor, Tensor]:
-    """Return log of the debiased sum of negatives, and where its floor N * exp(-sharpness) was needed."""
-    floor = log_count - sharpness
+    """Return by how much log of the debiased sum of negatives exceeds the positive's logit, and where its floor counts.
+
+    `margin` is the same for the sum as it is; the floor is ``N * exp(-sharpness)``.
+    """
+    floor = log_count - sharpness - positive
     # log(e^D - tau N e^s) = D + log(1 - e^x); where x >= 0 the difference is not positive and has no logarithm
-    excess = math.log(tau_plus) + log_count + positive - negative
+    excess = log_count + math.log(tau_plus) - margin
     log_rest = (-torch.expm1(excess.clamp(max=-torch.finfo(excess.dtype).tiny))).log()
-    debiased = negative + log_rest - math.log1p(-tau_plus)
+    debiased = margin + (log_rest - math.log1p(-tau_plus))
     clamped = (excess >= 0) | (debiased < floor)
     return torch.where(clamped, floor, debiased), clamped
 
 
 def _unit(embeddings: Tensor) -> Tensor:
     """Return the rows at length 1, in at least float32; finite for every finite row, gradients too."""
-    narrow = embeddings.dtype in (torch.float16, torch.bfloat16)
-    rows: Tensor = _Widened.apply(embeddings) if narrow else embeddings  # type: ignore[no-untyped-call]
-    # Dividing by the largest entry first keeps squares from over- and underflowing. The largest entry of the
-    # result is 1, its norm is at least 1, unless the row was shorter than the floor: hence eps=1.
-    largest = rows.detach().abs().amax(1, keepdim=True).clamp(min=NORM_FLOOR)
-    return functional.normalize(rows / largest, eps=1.0)
+    unit: Tensor = _Unit.apply(embeddings)  # type: ignore[no-untyped-call]
+    return unit
 
 
-class _Widened(torch.autograd.Function):
-    """A half-precision tensor in float32, whose gradient saturates instead of becoming infinite."""
+class _Unit(torch.autograd.Function):
+    """Rows at length 1, differentiated as a whole: a third of the steps. The gradient of half precision saturates."""
 
     @staticmethod
-    def forward(ctx: Any, narrow: Tensor) -> Tensor:
-        ctx.dtype = narrow.dtype
-        return narrow.float()
+    def forward(ctx: Any, embeddings: Tensor) -> Tensor:
+        ctx.dtype = embeddings.dtype
+        rows = embeddings.float() if embeddings.dtype in (torch.float16, torch.bfloat16) else embeddings
+        # Dividing by the largest entry first keeps squares from over- and underflowing. The largest entry of the
+        # result is 1, its norm is at least 1, unless the row is shorter than the floor: that one stays short.
+        largest = rows.abs().amax(1, keepdim=True).clamp_(min=NORM_FLOOR)
+        unit = rows / largest
+        norm = torch.linalg.vector_norm(unit, dim=1, keepdim=True)
+        is_unit = norm >= 1
+        norm.clamp_(min=1)
+        unit /= norm
+        ctx.save_for_backward(unit, largest, norm, is_unit)
+        return unit
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        unit, largest, norm, is_unit = ctx.saved_tensors
+        along = (unit * gradient).sum(1, keepdim=True) * is_unit  # at length 1 a row cannot change along itself
+        of_rows = (gradient - unit * along) / norm / largest
+        if of_rows.dtype == ctx.dtype:
+            return of_rows
         limits = torch.finfo(ctx.dtype)
-        return gradient.clamp(limits.min, limits.max).to(ctx.dtype)
+        return of_rows.clamp(limits.min, limits.max).to(ctx.dtype)
 
 
 def _check_number(name: str, value: float, fits: bool, needs: str) -> None:
