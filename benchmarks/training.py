@@ -66,7 +66,7 @@ class Demo:
             projection_dim=32,
         )
         self.loss = NTXentHCL(temperature=0.2, mask_same_lineage=True)
-        self.optimizer = torch.optim.AdamW(self.encoder.parameters(), lr=1e-3)
+        self.optimizer = torch.optim.AdamW(self.encoder.parameters(), lr=1e-3, fused=True)
         self.batches = self._endless()
         self.raw = next(self.batches)
         self.ready = self.data.transforms(dict(self.raw), training=True)

@@ -134,7 +134,9 @@ class ContrastiveModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW, with the learning rate's schedule counted in steps."""
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr)
+        # One fused kernel is several times faster, but its gradients cannot be clipped under mixed precision.
+        fused = not (self._trainer and self._trainer.gradient_clip_val)
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, fused=fused)
         if self.schedule == "Constant":
             return optimizer
         total = self.trainer.estimated_stepping_batches

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -99,15 +100,17 @@ class RandAffined(RandBatchTransform):
     def transform(self, data: Mapping[str, Any], volumes: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the volumes, of which the same samples are transformed in the same way."""
         del data
-        if not volumes:
-            return {}
-        chosen = self.choose(len(next(iter(volumes.values()))))
+        if not volumes or not len(chosen := self.choose(len(next(iter(volumes.values()))))):
+            return volumes
         low, high = self.ranges.unbind(1)
         parameters = low + (high - low) * self.uniform((0, 1), len(chosen), len(self.ranges))
-        return {
-            key: change_some(volume, chosen, lambda part: self._resampled(part, parameters))
-            for key, volume in volumes.items()
-        }
+        changed = {}
+        for keys in _alike(volumes):
+            # One grid serves all channels that lie in memory alike.
+            together = torch.cat([volumes[key] for key in keys], dim=1)
+            together = change_some(together, chosen, lambda part: self._resampled(part, parameters))
+            changed |= dict(zip(keys, together.split([volumes[key].shape[1] for key in keys], dim=1), strict=True))
+        return changed
 
     def _resampled(self, volume: Tensor, parameters: Tensor) -> Tensor:
         flat = volume.shape[2] == 1 or not self.ranges[_IN_PLANE == 0].any()
@@ -119,6 +122,14 @@ class RandAffined(RandBatchTransform):
         theta = _about_center(matrices[:, first:, first:], pixels.shape[2:])
         moved: Tensor = self._resample(pixels.to(dtype), theta.to(volume.device, dtype))
         return moved.reshape(volume.shape).to(volume.dtype)
+
+
+def _alike(volumes: Mapping[str, Tensor]) -> list[list[str]]:
+    """Group the keys whose volumes have the same planes, dtype and device."""
+    groups: dict[object, list[str]] = {}
+    for key, volume in volumes.items():
+        groups.setdefault((volume.shape[2:], volume.dtype, volume.device), []).append(key)
+    return list(groups.values())
 
 
 def affine_matrices(parameters: Tensor) -> Tensor:
@@ -137,25 +148,18 @@ def affine_matrices(parameters: Tensor) -> Tensor:
         Shape (n, 4, 4), float64.
     """
     angles, shears, shifts, scales = torch.split(parameters.double(), [3, 6, 3, 3], dim=1)
-    rotation = torch.eye(4, dtype=torch.float64).repeat(len(parameters), 1, 1)
+    factors = torch.eye(4, dtype=torch.float64).repeat(11, len(parameters), 1, 1)
+    rotations, shearings, (shift, scale) = factors[:3], factors[3:9], factors[9:]
+    cos, sin = angles.cos(), angles.sin()
     for axis, (row, column, sign) in enumerate([(1, 2, 1), (0, 2, -1), (0, 1, 1)]):
-        cos, sin = angles[:, axis].cos(), angles[:, axis].sin() * sign
-        entries = {(row, row): cos, (row, column): -sin, (column, row): sin, (column, column): cos}
-        rotation = rotation @ _with_entries(entries)
-    shear = torch.eye(4, dtype=torch.float64)
-    for (row, column), factor in zip(_SHEARED, shears.unbind(1), strict=True):
-        shear = _with_entries({(row, column): factor}) @ shear
-    shift = _with_entries({(axis, 3): shifts[:, axis] for axis in range(3)})
-    scale = _with_entries({(axis, axis): 1 + scales[:, axis] for axis in range(3)})
-    return rotation @ shear @ shift @ scale
-
-
-def _with_entries(entries: dict[tuple[int, int], Tensor]) -> Tensor:
-    count = len(next(iter(entries.values())))
-    matrices = torch.eye(4, dtype=torch.float64).repeat(count, 1, 1)
-    for (row, column), values in entries.items():
-        matrices[:, row, column] = values
-    return matrices
+        rotations[axis, :, [row, column], [row, column]] = cos[:, axis, None]
+        rotations[axis, :, row, column] = -sign * sin[:, axis]
+        rotations[axis, :, column, row] = sign * sin[:, axis]
+    for at, (row, column) in enumerate(reversed(_SHEARED)):  # the first one is nearest to the voxel
+        shearings[at, :, row, column] = shears[:, -1 - at]
+    shift[:, :3, 3] = shifts
+    scale.diagonal(dim1=1, dim2=2)[:, :3] += scales
+    return functools.reduce(torch.matmul, factors)
 
 
 def _about_center(matrices: Tensor, shape: Sequence[int]) -> Tensor:
