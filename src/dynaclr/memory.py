@@ -5,13 +5,27 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from math import prod
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+T = TypeVar("T")
 
-class ArrayPool:
+
+@dataclass
+class _Block(Generic[T]):
+    """A piece of memory, and what was prepared to write to it when it was lent in one shape."""
+
+    memory: NDArray[np.float32]
+    shape: tuple[int, ...]
+    prepared: T
+
+
+class ArrayPool(Generic[T]):
     """Lends float32 arrays, and takes their memory back when no array or tensor looks at it any more.
 
     A batch is hundreds of megabytes. The allocator returns as much to the system each time, which then has to clear and
@@ -23,24 +37,30 @@ class ArrayPool:
 
     Parameters
     ----------
+    prepare
+        Called with memory in the shape in which it is to be lent, once for all the times that it is lent in that shape;
+        what it returns may refer to the memory, and is lent along with it.
     keep
         How many pieces of memory to hold in readiness.
 
     Examples
     --------
-    >>> pool = ArrayPool()
-    >>> first = pool.empty((2, 3))
+    >>> pool = ArrayPool(lambda array: array[0])
+    >>> first, first_row = pool.lend((2, 3))
     >>> address = first.ctypes.data
+    >>> first_row.ctypes.data == address
+    True
     >>> del first
-    >>> pool.empty((3, 2)).ctypes.data == address
+    >>> pool.lend((2, 3))[0].ctypes.data == address
     True
     """
 
-    def __init__(self, keep: int = 2) -> None:
-        self._spare: deque[NDArray[np.float32]] = deque(maxlen=keep)
+    def __init__(self, prepare: Callable[[NDArray[np.float32]], T], keep: int = 2) -> None:
+        self._prepare = prepare
+        self._spare: deque[_Block[T]] = deque(maxlen=keep)
 
-    def empty(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return a contiguous array with arbitrary content.
+    def lend(self, shape: tuple[int, ...]) -> tuple[NDArray[np.float32], T]:
+        """Return a contiguous array with arbitrary content, and what was prepared of its memory.
 
         Parameters
         ----------
@@ -49,17 +69,23 @@ class ArrayPool:
         """
         size = prod(shape)
         if size == 0:
-            return np.empty(shape, dtype=np.float32)
-        block = self._block(size)
+            nothing = np.empty(shape, dtype=np.float32)
+            return nothing, self._prepare(nothing)
+        block = self._block(shape, size)
         # Views of an array refer to the array that owns the memory, not to each other; all of them refer to the lease.
-        lease = (ctypes.c_float * size).from_buffer(block.data)
+        lease = (ctypes.c_float * size).from_buffer(block.memory.data)
         weakref.finalize(lease, self._spare.append, block).atexit = False
-        return np.frombuffer(memoryview(lease), dtype=np.float32).reshape(shape)
+        return np.frombuffer(memoryview(lease), dtype=np.float32).reshape(shape), block.prepared
 
-    def _block(self, size: int) -> NDArray[np.float32]:
+    def _block(self, shape: tuple[int, ...], size: int) -> _Block[T]:
         """Return the last piece that came back, if it is large enough and not wasted on so little."""
         try:
-            spare = self._spare.pop()
+            memory = (spare := self._spare.pop()).memory
         except IndexError:
-            return np.empty(size, dtype=np.float32)
-        return spare if size <= spare.size <= 2 * size else np.empty(size, dtype=np.float32)
+            memory = np.empty(size, dtype=np.float32)
+        else:
+            if spare.shape == shape:
+                return spare
+            if not size <= memory.size <= 2 * size:
+                memory = np.empty(size, dtype=np.float32)
+        return _Block(memory, shape, self._prepare(memory[:size].reshape(shape)))

@@ -98,7 +98,7 @@ class PatchReader:
         self._lock = threading.Lock()
         self._stores: dict[int, ts.TensorStore] = {}
         self._context: ts.Context | None = None
-        self._memory = ArrayPool()
+        self._memory = ArrayPool(_targets)
 
     def read(
         self,
@@ -130,11 +130,11 @@ class PatchReader:
         """
         self._check_inside(image, t, y, x)
         sources = self._opened(np.unique(image).tolist())
-        patches = self._memory.empty((len(image), *self._window))
+        patches, targets = self._memory.lend((len(image), *self._window))
         # Windows of one frame lie next to each other, so that those of a batch share the reading of chunks.
         order = np.lexsort((t, image)).tolist()
         windows = list(zip(image.tolist(), t.tolist(), y.tolist(), x.tolist(), strict=True))
-        failures = self._copy(sources, [windows[n] for n in order], [patches[n] for n in order])
+        failures = self._copy(sources, [windows[n] for n in order], [targets[n] for n in order])
         for n, failure in zip(order, failures, strict=True):
             if failure is not None:
                 number, frame = windows[n][:2]
@@ -145,7 +145,7 @@ class PatchReader:
         self,
         sources: dict[int, ts.TensorStore],
         windows: list[tuple[int, int, int, int]],
-        patches: list[NDArray[np.float32]],
+        targets: list[ts.TensorStore],
     ) -> list[Exception | None]:
         """Let TensorStore decode, convert and copy every window to its place, without arrays in between.
 
@@ -157,14 +157,11 @@ class PatchReader:
         futures = []
         for first in range(0, len(windows), _SUBMITTED):
             some = slice(first, first + _SUBMITTED)
-            # Copies of one batch that touch the same chunk or shard share its reading. Each has a target of its own:
-            # threads that write to one and the same array wait for each other.
+            # Copies of one batch that touch the same chunk or shard share its reading.
             with ts.Batch() as batch:
                 futures += [
-                    ts.array(patch, copy=False, write=True).write(
-                        sources[i][t, ..., y : y + height, x : x + width], batch=batch
-                    )
-                    for patch, (i, t, y, x) in zip(patches[some], windows[some], strict=True)
+                    target.write(sources[i][t, ..., y : y + height, x : x + width], batch=batch)
+                    for target, (i, t, y, x) in zip(targets[some], windows[some], strict=True)
                 ]
         return [future.exception() for future in futures]
 
@@ -224,7 +221,14 @@ class PatchReader:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._lock, self._stores, self._context, self._memory = threading.Lock(), {}, None, ArrayPool()
+        self._lock, self._stores, self._context, self._memory = threading.Lock(), {}, None, ArrayPool(_targets)
+
+
+def _targets(patches: NDArray[np.float32]) -> list[ts.TensorStore]:
+    """Return each patch as something to write to: threads that write to one and the same array wait for each other."""
+    import tensorstore as ts
+
+    return [ts.array(patch, copy=False, write=True) for patch in patches]
 
 
 def _selection(channels: tuple[int, ...]) -> slice | list[int]:

@@ -19,16 +19,16 @@ from dynaclr.memory import ArrayPool
 )
 def test_no_two_live_arrays_share_memory(steps: list[tuple[str, int]], keep: int) -> None:
     """Whatever is taken, dropped or only looked at through a view of a tensor, what is alive keeps its content."""
-    pool = ArrayPool(keep)
+    pool = ArrayPool(np.ravel, keep)
     alive: list[tuple[torch.Tensor, int]] = []
     for number, (step, which) in enumerate(steps):
         if step == "take":
-            array = pool.empty((2, which))
+            array, prepared = pool.lend((2, which))
             assert array.shape == (2, which)
             assert array.dtype == np.float32
             assert array.flags.writeable
             assert array.flags.c_contiguous
-            array.fill(number)
+            prepared.fill(number)  # a view of the same memory, however often that was lent
             alive.append((torch.from_numpy(array), number))
             del array
         elif alive:
@@ -42,31 +42,31 @@ def test_no_two_live_arrays_share_memory(steps: list[tuple[str, int]], keep: int
 
 def test_memory_is_lent_again_and_not_hoarded() -> None:
     """The piece that came back is lent next, unless it is too small or far too large; few are kept."""
-    pool = ArrayPool(keep=1)
+    pool = ArrayPool(np.ravel, keep=1)
     addresses = []
     for _ in range(3):
-        array = pool.empty((100,))
+        array = pool.lend((100,))[0]
         addresses.append(array.ctypes.data)
         del array
         gc.collect()
     assert len(set(addresses)) == 1
-    small = pool.empty((10,))
+    small = pool.lend((10,))[0]
     assert small.ctypes.data != addresses[0]
-    first, second = pool.empty((1000,)), pool.empty((1000,))
+    first, second = pool.lend((1000,))[0], pool.lend((1000,))[0]
     places = {first.ctypes.data, second.ctypes.data}
     del first, second
     gc.collect()
-    assert pool.empty((1000,)).ctypes.data in places
+    assert pool.lend((1000,))[0].ctypes.data in places
 
 
 def test_threads_may_lend_from_one_pool() -> None:
     """Each sees only what it wrote."""
-    pool = ArrayPool()
+    pool = ArrayPool(np.ravel)
     wrong: list[int] = []
 
     def work(number: int) -> None:
         for _ in range(300):
-            array = pool.empty((64,))
+            array = pool.lend((64,))[0]
             array.fill(number)
             if not (array == number).all():
                 wrong.append(number)
