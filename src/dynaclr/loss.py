@@ -367,11 +367,11 @@ class _Unit(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         unit, largest, norm, is_unit = ctx.saved_tensors
         along = (unit * gradient).sum(1, keepdim=True) * is_unit  # at length 1 a row cannot change along itself
-        of_rows = (gradient - unit * along) / norm / largest
-        if of_rows.dtype == ctx.dtype:
-            return of_rows
-        limits = torch.finfo(ctx.dtype)
-        return of_rows.clamp(limits.min, limits.max).to(ctx.dtype)
+        of_rows: Tensor = (gradient - unit * along) / norm / largest
+        if of_rows.dtype != ctx.dtype:
+            limits = torch.finfo(ctx.dtype)
+            of_rows = of_rows.clamp(limits.min, limits.max).to(ctx.dtype)
+        return of_rows
 
 
 def _check_number(name: str, value: float, fits: bool, needs: str) -> None:

@@ -103,8 +103,12 @@ def test_a_trainer_that_puts_its_own_sampler_in_is_refused() -> None:
         data.setup("fit")
         assert data.train_sampler is not None
         assert (data.train_sampler.num_replicas, data.train_sampler.rank) == (2, 0)
-        data.trainer.strategy.cluster_environment.set_global_rank(1)  # type: ignore[attr-defined]
-        data.setup("fit")
+        environment = data.trainer.strategy.cluster_environment  # type: ignore[attr-defined]
+        environment.set_global_rank(1)
+        try:
+            data.setup("fit")
+        finally:
+            environment.set_global_rank(0)  # Lightning keeps it process-wide: loggers of later tests would be silent
         assert (data.train_sampler.num_replicas, data.train_sampler.rank) == (2, 1)
         val = data.val_dataloader()
         assert not isinstance(val, list)

@@ -87,5 +87,5 @@ class Quotas:
         lift = offset[runs(starts_of(batches)[group], batches[group])]
         at = np.repeat(np.arange(len(group)) + group, batches[group])  # a group has one sum more than it has strata
         low = self._whole[at] + (lift > self._threshold[at])
-        high: Ints = self._whole[at + 1] + (lift > self._threshold[at + 1])
-        return high - low
+        quotas: Ints = self._whole[at + 1] + (lift > self._threshold[at + 1]) - low
+        return quotas

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -105,7 +106,7 @@ class Recipe:
         self.shares = SystematicRounding.of([share * num_batches for share in shares if share > 0])
         self.leaked = axes.leak.count(batch_size, len(self.strata.groups))
         self.primary = batch_size - self.leaked
-        self.quotas = Quotas(self.strata, [self._group_quotas(axes, group) for group in range(len(self.strata.groups))])
+        self.quotas = Quotas(self.strata, self._quotas(axes.condition))
         self.focal = axes.time.focal_count(self.primary) if axes.time else 0
         # Without a focal anchor the time axis decides nothing, so the draws are those of fair passes.
         self.focus = Focus(self.strata, axes.time) if axes.time and self.focal else None
@@ -113,12 +114,19 @@ class Recipe:
         several = self.leaked or self.focus or axes.exclusive or (np.diff(self.strata.group_stratum) > 1).any()
         self.is_of_one_draw = not several
         if axes.exclusive is not None:
-            self.exclusive = _labels(table, axes.exclusive.columns, "exclusive_by").codes[self.strata.order]
+            codes = _labels(table, axes.exclusive.columns, "exclusive_by").codes
+            self.exclusive = codes[self.strata.order].astype(np.int64)
 
-    def _group_quotas(self, axes: Axes, group: int) -> SystematicRounding:
-        first, last = self.strata.group_stratum[group : group + 2]
-        present = [self.strata.conditions[code] for code in self.strata.condition[first:last]]
-        return axes.condition.quotas(present, self.primary, self.strata.groups[group])
+    def _quotas(self, axis: ConditionAxis) -> list[SystematicRounding]:
+        """Return the quotas of each group; groups with the same conditions share them."""
+        made: dict[tuple[Hashable, ...], SystematicRounding] = {}
+        quotas = []
+        for group, (first, last) in zip(self.strata.groups, pairwise(self.strata.group_stratum.tolist()), strict=True):
+            present = tuple(self.strata.conditions[code] for code in self.strata.condition[first:last])
+            if present not in made:
+                made[present] = axis.quotas(present, self.primary, group)
+            quotas.append(made[present])
+        return quotas
 
     @cached_property
     def exclusive_values(self) -> Ints:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate
+from math import lcm
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -39,10 +40,12 @@ class SystematicRounding:
     @classmethod
     def of(cls, expected: Sequence[Fraction]) -> SystematicRounding:
         """Prepare expected numbers, whose sum has to be whole."""
-        sums = [Fraction(0), *accumulate(expected)]
-        whole = [int(value) for value in sums]  # int() of a non-negative fraction is its floor, without limit in size
-        lift = [-(-(1 - (value - floor)) * _WORD // 1) for value, floor in zip(sums, whole, strict=True)]
-        return cls(np.array(whole, dtype=np.int64), np.array([int(at) - 1 for at in lift], dtype=np.uint64))
+        # In whole numbers over one denominator, which is ten times faster than in fractions.
+        unit = lcm(*(number.denominator for number in expected))
+        sums = accumulate((number.numerator * (unit // number.denominator) for number in expected), initial=0)
+        floors, rests = zip(*(divmod(total, unit) for total in sums), strict=True)
+        lifts = [-(-(unit - rest) * _WORD // unit) for rest in rests]  # from this offset on the rest becomes a whole
+        return cls(np.array(floors, dtype=np.int64), np.array([lift - 1 for lift in lifts], dtype=np.uint64))
 
     def cumulative(self, offset: NDArray[np.uint64], at: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
         """Return the floors of the cumulative sums `at` these places plus an offset in units of ``2**-64``."""

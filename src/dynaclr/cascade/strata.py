@@ -31,17 +31,17 @@ class Labels:
     ----------
     names
         The distinct labels, ascending; tuples where there are several columns.
-    codes : ndarray of int64, shape (N,)
-        For each row the position of its label in `names`.
+    codes : ndarray of unsigned integers, shape (N,)
+        For each row the position of its label in `names`; a byte or two each, where that is enough.
     """
 
     names: tuple[Hashable, ...]
-    codes: Ints
+    codes: Codes
 
     @classmethod
     def one(cls, rows: int) -> Labels:
         """Give all rows the same label, ``None``: the axis is off."""
-        return cls((None,), np.zeros(rows, dtype=np.int64))
+        return cls((None,), np.zeros(rows, dtype=np.uint8))
 
     @classmethod
     def of(cls, table: pd.DataFrame, columns: Sequence[str], parameter: str) -> Labels:
@@ -55,29 +55,39 @@ class Labels:
         first, *others = (cls._of_column(table, column, parameter) for column in columns)
         if not others:
             return first
-        combined = first.codes
+        combined = first.codes.astype(np.int64)
         names: list[tuple[Hashable, ...]] = [(name,) for name in first.names]
         for labels in others:
             combined = combined * len(labels.names) + labels.codes
             codes, present = pd.factorize(combined, sort=True)
             names = [(*names[key // len(labels.names)], labels.names[key % len(labels.names)]) for key in present]
             combined = codes.astype(np.int64, copy=False)
-        return cls(tuple(names), combined)
+        return cls(tuple(names), combined.astype(_smallest(len(names))))
 
     @classmethod
     def _of_column(cls, table: pd.DataFrame, column: str, parameter: str) -> Labels:
-        codes, present = pd.factorize(table[column])
+        values = table[column].array
+        if isinstance(values, pd.Categorical):
+            codes, present = values.codes, values.categories
+        else:
+            codes, present = pd.factorize(table[column])
         missing = int((codes < 0).sum())
         if missing:
             raise DynaclrError(
                 f"{parameter}={column!r} has {missing} of {len(table)} rows without a label "
                 f"(the first is row {int(np.argmax(codes < 0))}), but every anchor needs one"
             )
-        names = [name.item() if isinstance(name, np.generic) else name for name in present]
+        used = np.flatnonzero(np.bincount(codes, minlength=len(present)))  # there may be categories of no row
+        names = [name.item() if isinstance(name, np.generic) else name for name in present[used]]
         ascending = _ascending(names)
-        rank = np.empty(len(names), dtype=np.int64)
-        rank[ascending] = np.arange(len(names))
+        rank = np.empty(len(present), dtype=_smallest(len(present)))
+        rank[used[ascending]] = np.arange(len(names))
         return cls(tuple(names[place] for place in ascending), rank[codes])
+
+
+def _smallest(count: int) -> np.dtype[np.unsignedinteger[Any]]:
+    """Return the smallest type that holds numbers below `count`, since fetching memory takes longer than counting."""
+    return np.min_scalar_type(count)
 
 
 def _ascending(names: Sequence[Any]) -> list[int]:
@@ -156,17 +166,17 @@ class Strata:
         # Groups that are left out get the highest codes, so that they end up behind everything and can be cut off.
         new_code = np.where(kept, np.cumsum(kept) - 1, kept.sum())
         values, times = _distinct_times(hpi)
-        key = new_code[groups.codes]
+        highest = (int(kept.sum()) + 1) * len(conditions.names) * len(values)
+        # NumPy's stable sort of 16-bit integers is a radix sort: linear in the rows.
+        dtype = np.uint16 if highest <= np.iinfo(np.uint16).max else np.int64
+        key: NDArray[Any] = new_code.astype(dtype)[groups.codes]
         key *= len(conditions.names)
         key += conditions.codes
         if times is not None:
             key *= len(values)
             key += times
-        highest = (int(kept.sum()) + 1) * len(conditions.names) * len(values)
-        if highest <= np.iinfo(np.uint16).max:
-            key = key.astype(np.uint16)  # NumPy's stable sort of 16-bit integers is a radix sort: linear in the rows
         order = np.argsort(key, kind="stable")
-        key = key[order].astype(np.int64, copy=False)
+        key = key[order]
         rows = int(np.searchsorted(key, int(kept.sum()) * len(conditions.names) * len(values)))
         key = key[:rows]
         first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
@@ -175,7 +185,7 @@ class Strata:
             tuple(name for name, keep in zip(groups.names, kept, strict=True) if keep),
             conditions.names,
             values,
-            key[first],
+            key[first].astype(np.int64),
             np.append(first, rows),
         )
 
@@ -190,8 +200,8 @@ class Strata:
         cell_start: Ints,
     ) -> Strata:
         pair, time = key // len(values), key % len(values)
-        first = np.flatnonzero(np.concatenate([[True], pair[1:] != pair[:-1]]))
-        stratum = np.cumsum(np.isin(np.arange(len(pair)), first)) - 1
+        begins = np.concatenate([[True], pair[1:] != pair[:-1]])
+        first, stratum = np.flatnonzero(begins), np.cumsum(begins) - 1
         pair = pair[first]
         return cls(
             order=order,
@@ -240,6 +250,6 @@ def _distinct_times(hpi: NDArray[np.float64] | None) -> tuple[NDArray[np.float64
         return np.zeros(1), None
     codes, present = pd.factorize(hpi + 0.0)  # + 0.0 makes one value of -0.0 and 0.0
     ascending = np.argsort(present, kind="stable")
-    rank = np.empty(len(present), dtype=np.min_scalar_type(len(present)))  # a byte or two per row instead of eight
+    rank = np.empty(len(present), dtype=_smallest(len(present)))
     rank[ascending] = np.arange(len(present))
     return present[ascending], rank[codes]

@@ -104,12 +104,13 @@ class RandAffined(RandBatchTransform):
             return volumes
         low, high = self.ranges.unbind(1)
         parameters = low + (high - low) * self.uniform((0, 1), len(chosen), len(self.ranges))
-        changed = {}
+        changed: dict[str, Tensor] = {}
         for keys in _alike(volumes):
             # One grid serves all channels that lie in memory alike.
             together = torch.cat([volumes[key] for key in keys], dim=1)
             together = change_some(together, chosen, lambda part: self._resampled(part, parameters))
-            changed |= dict(zip(keys, together.split([volumes[key].shape[1] for key in keys], dim=1), strict=True))
+            parts = torch.split(together, [volumes[key].shape[1] for key in keys], dim=1)
+            changed |= dict(zip(keys, parts, strict=True))
         return changed
 
     def _resampled(self, volume: Tensor, parameters: Tensor) -> Tensor:
@@ -159,7 +160,8 @@ def affine_matrices(parameters: Tensor) -> Tensor:
         shearings[at, :, row, column] = shears[:, -1 - at]
     shift[:, :3, 3] = shifts
     scale.diagonal(dim1=1, dim2=2)[:, :3] += scales
-    return functools.reduce(torch.matmul, factors)
+    product: Tensor = functools.reduce(torch.matmul, factors)
+    return product
 
 
 def _about_center(matrices: Tensor, shape: Sequence[int]) -> Tensor:
