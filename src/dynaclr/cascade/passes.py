@@ -99,39 +99,44 @@ def _write_passes(
     whole = stream[begin:cut].reshape(-1, size)
     whole[:] = places
     rng.permuted(whole, axis=1, out=whole)
-    pass_begin = np.arange(max(begin, size), end, size)  # the first pass begins with a batch
+    last = int(batch_begins[-2])
+    belongs_to_last = last < cut and end - cut <= last % size
+    cut_off = rng.permutation(places) if cut < end and not belongs_to_last else places[:0]
+    _mend_straddling(stream[:cut], begin, cut_off, places, batch_begins)
+    if cut < end and belongs_to_last:
+        # What lies in a pass before the batch that begins inside it is what that batch does not hold, in random order
+        # already. So any of it will do to fill the batch up: here, evenly spaced.
+        new = stream[last - last % size : last]
+        cut_off = new[(np.arange(end - cut) * len(new) + rng.integers(len(new))) // (end - cut)]
+    stream[cut:end] = cut_off[: end - cut]
+
+
+def _mend_straddling(stream: Ints, begin: int, cut_off: Ints, places: Ints, batch_begins: Ints) -> None:
+    """Bring anchors that a batch does not hold yet to the front of passes that begin inside it.
+
+    Parameters
+    ----------
+    stream : ndarray of int64
+        Whole passes, changed in place.
+    begin
+        The first of them that may need it.
+    cut_off : ndarray of int64
+        Another pass behind them, changed in place, or none.
+    places, batch_begins
+        As for `_write_passes`.
+    """
+    size, lowest = len(places), places[0]
+    pass_begin = np.arange(max(begin, size), len(stream) + len(cut_off), size)  # the first pass begins with a batch
     batch = np.searchsorted(batch_begins, pass_begin, side="right") - 1
     first, head = batch_begins[batch], batch_begins[batch + 1] - pass_begin
     # A batch that begins with a pass, or goes on beyond this one, has each anchor equally often whatever the order is.
-    straddled = np.flatnonzero((first % size != 0) & (head < size))
-    is_new = np.ones(size, dtype=bool)
-    for at, since, count in zip(
-        pass_begin[straddled].tolist(), first[straddled], head[straddled].tolist(), strict=True
-    ):
-        held = stream[since : -(-since // size) * size] - places[0]
-        if at < cut:
-            _bring_forward(stream[at : at + min(size, count + len(held))], held, count, places)
-            continue
-        is_new[held] = False
-        cut += _draw_into(rng, stream[cut : min(cut + count, end)], places[is_new])
-        is_new[:] = True  # from here on: not drawn yet
-        is_new[stream[at:cut] - places[0]] = False
-    if cut < end:
-        _draw_into(rng, stream[cut:end], places[is_new])
-
-
-def _draw_into(rng: np.random.Generator, room: Ints, places: Ints) -> int:
-    """Fill the room with different places as far as there are any; return how many that are."""
-    count = min(len(room), len(places))
-    room[:count] = rng.choice(places, count, replace=False)
-    return count
-
-
-def _bring_forward(near: Ints, held: Ints, count: int, places: Ints) -> None:
-    """Bring the first `count` anchors that are not `held` to the front; as many as are held more are not far."""
-    is_held = np.zeros(len(places), dtype=bool)
-    is_held[held] = True
-    is_held = is_held[near - places[0]]
-    order = np.argsort(is_held, kind="stable")
-    rest = np.sort(order[count:])
-    near[:] = near[np.concatenate([order[:count], rest])]
+    for at in np.flatnonzero((first % size != 0) & (head < size)):
+        held = stream[first[at] : first[at] + -first[at] % size]
+        is_held = np.zeros(size, dtype=bool)
+        is_held[held - lowest] = True
+        whole = stream[pass_begin[at] :] if pass_begin[at] < len(stream) else cut_off
+        near = whole[
+            : min(size, head[at] + len(held))
+        ]  # as many as are held more, so that the first new ones are there
+        order = np.argsort(is_held[near - lowest], kind="stable")
+        near[:] = near[np.concatenate([order[: head[at]], np.sort(order[head[at] :])])]
