@@ -350,28 +350,31 @@ class _Unit(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, embeddings: Tensor) -> Tensor:
-        ctx.dtype = embeddings.dtype
-        rows = embeddings.float() if embeddings.dtype in (torch.float16, torch.bfloat16) else embeddings
+        rows = _at_least_float32(embeddings)
         # Dividing by the largest entry first keeps squares from over- and underflowing. The largest entry of the
         # result is 1, its norm is at least 1, unless the row is shorter than the floor: that one stays short.
-        largest = rows.abs().amax(1, keepdim=True).clamp_(min=NORM_FLOOR)
-        unit = rows / largest
+        unit = rows / rows.abs().amax(1, keepdim=True).clamp_(min=NORM_FLOOR)
         norm = torch.linalg.vector_norm(unit, dim=1, keepdim=True)
-        is_unit = norm >= 1
-        norm.clamp_(min=1)
-        unit /= norm
-        ctx.save_for_backward(unit, largest, norm, is_unit)
+        is_short = norm < 1
+        unit /= norm.clamp_(min=1)
+        ctx.save_for_backward(embeddings, unit, is_short)
         return unit
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        unit, largest, norm, is_unit = ctx.saved_tensors
-        along = (unit * gradient).sum(1, keepdim=True) * is_unit  # at length 1 a row cannot change along itself
-        of_rows: Tensor = (gradient - unit * along) / norm / largest
-        if of_rows.dtype != ctx.dtype:
-            limits = torch.finfo(ctx.dtype)
-            of_rows = of_rows.clamp(limits.min, limits.max).to(ctx.dtype)
+        embeddings, unit, is_short = ctx.saved_tensors
+        # Of saved inputs and outputs only, so that it can be differentiated again.
+        length = (_at_least_float32(embeddings) * unit).sum(1, keepdim=True).masked_fill(is_short, NORM_FLOOR)
+        along = (unit * gradient).sum(1, keepdim=True).masked_fill(is_short, 0)  # of length 1, it can only turn
+        of_rows: Tensor = (gradient - unit * along) / length
+        if of_rows.dtype != embeddings.dtype:
+            limits = torch.finfo(embeddings.dtype)
+            of_rows = of_rows.clamp(limits.min, limits.max).to(embeddings.dtype)
         return of_rows
+
+
+def _at_least_float32(rows: Tensor) -> Tensor:
+    return rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
 
 
 def _check_number(name: str, value: float, fits: bool, needs: str) -> None:

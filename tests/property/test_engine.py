@@ -124,6 +124,17 @@ def test_every_loss_trains(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_gradients_can_be_clipped_in_any_precision(precision: Any, clip: float | None) -> None:
+    """Lightning refuses to clip for a fused step under mixed precision, so only what is not clipped is fused."""
+    model = module()
+    with tempfile.TemporaryDirectory() as folder:
+        run = trainer(folder, precision=precision, gradient_clip_val=clip)
+        run.fit(model, loader())
+    assert run.optimizers[0].defaults["fused"] is (clip is None)
+
+
 def test_labels_pair_each_anchor_with_its_positive() -> None:
     """The loss is that of pytorch-metric-learning on the 2B projections, row i with row i + B."""
     model = module(NTXentLoss(0.1))

@@ -135,6 +135,16 @@ def test_autocast_changes_nothing(dtype: torch.dtype) -> None:
     assert inside == loss(embeddings.float(), labels)
 
 
+@pytest.mark.parametrize("options", [{}, {"beta": 0.0}, {"tau_plus": 0.1}])
+def test_can_be_differentiated_twice(options: dict[str, float]) -> None:
+    """Gradients have the right gradients, as penalties on them need; short rows included."""
+    embeddings, labels = random_batch(0, rows=6, classes=3, width=3)
+    rows = embeddings.requires_grad_()
+    loss = NTXentHCL(0.5, **options)
+    assert torch.autograd.gradgradcheck(lambda rows: loss(rows, labels), (rows,))
+    assert torch.autograd.gradgradcheck(lambda rows: loss(rows * 1e-14, labels) * 1e2, (rows,))
+
+
 def test_clamped_share_counts_the_floor() -> None:
     """With all negatives opposite the floor is reached everywhere; with negatives equal to the anchor nowhere."""
     labels = torch.tensor([0, 0, 1, 1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -327,6 +328,64 @@ def test_what_is_explained_is_the_batch_of_that_epoch(epoch: int | None) -> None
     made.set_epoch(5)
     assert made.explain(1, epoch)["anchor"].tolist() == made.batch(1, epoch)
     assert made.batch(1, epoch) == made.batch(1, 5 if epoch is None else epoch)
+
+
+def test_beyond_the_epoch_goes_another_fair_round() -> None:
+    """What ranks are given beyond the last batch is drawn as an epoch is: a fair pass of its own, another one."""
+    table = pd.DataFrame({"experiment": "a", "condition": ["u"] * 24})
+    made = sampler(table, 8)
+    rounds = [[made.batch(3 * number + i) for i in range(3)] for number in (0, 1, 2, 10**9)]
+    assert [sorted(chain.from_iterable(each)) for each in rounds] == [list(range(24))] * 4
+    assert len({str(each) for each in rounds}) == 4  # but for a probability of 6 / 24!
+    assert rounds[0] == batches(made)
+    of_eight = [FlexibleBatchSampler(table, 8, num_replicas=8, rank=rank) for rank in range(8)]
+    assert [batches(rank)[0] for rank in of_eight] == [*rounds[0], *rounds[1], *rounds[2][:2]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_last_batch_is_filled_up_from_all_before_it(seed: int) -> None:
+    """Where a pass ends inside the last batch, every batch of the pass lends it equally many anchors."""
+    rows, size, whole = 1003, 100, 10
+    table = pd.DataFrame({"experiment": ["a"] * rows, "condition": "u"})
+    made = sampler(table, size, drop_last=False, seed=seed)
+    *before, last = batches(made)
+    assert len(before) == whole
+    lent = [len(set(last) & set(batch)) for batch in before]
+    assert sum(lent) == size - (rows - whole * size)
+    assert max(lent) - min(lent) <= 1
+
+
+def test_passes_that_begin_in_a_batch_are_mended_in_turn() -> None:
+    """Many passes of a small stratum, each beginning inside a batch: still fair, without needless repeats."""
+    table = pd.DataFrame({"experiment": ["a"] * 7 + ["b"] * 993, "condition": "u"})
+    made = sampler(table, 5, experiment_weights={"a": 1, "b": 1})
+    counts = np.zeros(len(table), dtype=np.int64)
+    for batch in batches(made):
+        assert len(set(batch)) == 5
+        np.add.at(counts, batch, 1)
+        assert np.ptp(counts[:7]) <= 1
+        assert np.ptp(counts[7:]) <= 1
+
+
+def test_every_anchor_may_stand_at_every_position() -> None:
+    """Leaked anchors are not always found at the same positions of a batch, nor are any others."""
+    made = sampler(batch_size=8, leaky=0.25, seed=1)
+    leaked = np.array([made.explain(i)["source"] == "leaked" for i in range(200)])
+    # A position is without any with a probability of 0.75 ** 200, which is below 1e-24.
+    assert leaked.any(axis=0).all()
+    assert not leaked.all(axis=0).any()
+    assert (leaked.sum(axis=1) == 2).all()
+
+
+def test_labels_need_as_many_bytes_as_they_need() -> None:
+    """Around the limits of small integers, experiments and conditions are told apart all the same."""
+    for labels in (255, 256, 257, 300):
+        table = pd.DataFrame({"experiment": np.arange(4 * labels) // 4, "condition": ["i", "u"] * (2 * labels)})
+        table["hours_post_infection"] = table["experiment"] * 0.5
+        made = sampler(table, 2, **TIMED)
+        owners = [set(table.loc[batch, "experiment"]) for batch in batches(made)]
+        assert all(len(owner) == 1 for owner in owners)
+        assert len(set.union(*owners)) == labels
 
 
 def test_states_that_were_saved_once_can_be_read() -> None:

@@ -162,6 +162,22 @@ def test_matrices_are_monais(values: dict[str, list[float]], sheared: int) -> No
     np.testing.assert_allclose(seen.numpy(), np.asarray(expected), atol=1e-9)
 
 
+def test_channels_of_any_kind_are_moved_alike() -> None:
+    """Channels that differ in planes or dtype move as each would alone with the same draws."""
+    batch = {
+        "ch_0": noisy(4, 1, 3, 9, 11),
+        "ch_1": noisy(4, 2, 3, 9, 11, seed=1),
+        "ch_2": noisy(4, 1, 1, 9, 11, seed=2),
+    }
+    batch["ch_3"] = noisy(4, 1, 3, 9, 11, seed=3).double()
+    together = RandAffined(list(batch), prob=0.5, rotate_range=math.pi, generator=seeded(1))(batch)
+    for key, volume in batch.items():
+        alone = RandAffined([key], prob=0.5, rotate_range=math.pi, generator=seeded(1))({key: volume})[key]
+        assert torch.equal(together[key], alone)
+        assert together[key].dtype == volume.dtype
+        assert any(changed(volume, alone))
+
+
 def test_affine_parameters_fill_their_ranges() -> None:
     """Pairs are ranges, numbers stand for both signs, and each axis has its own."""
     affine = RandAffined(["a"], rotate_range=0.5, translate_range=[(1, 2), 3], scale_range=[0, (0.1, 0.2), -0.3])
