@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -29,6 +30,7 @@ _TIME_OF: Final = {  # (role, outside the window) -> what `explain` calls it
 _ROUNDS_KEPT: Final = 2  # the running one and, for `explain` and `batch`, another
 # Anchors composed at once: enough to hide what a call of NumPy costs, few enough to stay in the cache.
 _CHUNK: Final = 100_000
+_ONE_BY_ONE: Final = 16  # batches handed on at once where they are composed one by one
 
 
 class Cascade:
@@ -43,6 +45,7 @@ class Cascade:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self._rounds: dict[tuple[int, int], _Round] = {}
+        self._chunk = _ONE_BY_ONE if recipe.exclusive is not None else max(1, _CHUNK // recipe.batch_size)
 
     def shared_values(self, composition: Composition) -> int:
         """Return how many of these batches hold two anchors of one exclusive value."""
@@ -58,9 +61,8 @@ class Cascade:
     def compositions(self, numbers: Ints, epoch: int) -> Iterator[Composition]:
         """Compose these global batches of an epoch, ascending, a chunk of one round at a time."""
         for of_round in np.split(numbers, np.flatnonzero(np.diff(numbers // self.recipe.num_batches)) + 1):
-            count = min(len(of_round), -(-len(of_round) * self.recipe.batch_size // _CHUNK))
             # In equal chunks: none is left with a rest that costs as many calls as the others.
-            for chunk in np.array_split(of_round, count) if count else ():
+            for chunk in np.array_split(of_round, -(-len(of_round) // self._chunk)) if len(of_round) else ():
                 yield self.compose(chunk, epoch)
 
     def compose(self, numbers: Ints, epoch: int) -> Composition:
@@ -117,10 +119,15 @@ class _Round:
     """The schedule of one round of an epoch and the state of its passes."""
 
     def __init__(self, recipe: Recipe, epoch: int, number: int) -> None:
+        self._of = (recipe, epoch, number)
         self.schedule = schedule = Schedule.of(recipe.seed, epoch, number, recipe.shares)
         self.exclusive = None if recipe.exclusive is None else ExclusiveDraws(recipe, epoch, number, schedule)
-        self.passes = FairPasses(recipe, epoch, number, schedule)
         self.orders = Orders(recipe, epoch)
+
+    @cached_property
+    def passes(self) -> FairPasses:
+        """The streams of the strata, for which some axes have no use."""
+        return FairPasses(*self._of, self.schedule)
 
 
 def _objects(values: list[Any]) -> pd.Series[Any]:

@@ -134,9 +134,7 @@ def _mend_straddling(stream: Ints, begin: int, cut_off: Ints, places: Ints, batc
         held = stream[first[at] : first[at] + -first[at] % size]
         is_held = np.zeros(size, dtype=bool)
         is_held[held - lowest] = True
-        whole = stream[pass_begin[at] :] if pass_begin[at] < len(stream) else cut_off
-        near = whole[
-            : min(size, head[at] + len(held))
-        ]  # as many as are held more, so that the first new ones are there
+        coming = stream[pass_begin[at] :] if pass_begin[at] < len(stream) else cut_off
+        near = coming[: min(size, head[at] + len(held))]  # long enough for the new ones to be among them
         order = np.argsort(is_held[near - lowest], kind="stable")
         near[:] = near[np.concatenate([order[: head[at]], np.sort(order[head[at] :])])]

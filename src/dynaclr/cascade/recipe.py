@@ -119,13 +119,13 @@ class Recipe:
 
     def _quotas(self, axis: ConditionAxis) -> list[SystematicRounding]:
         """Return the quotas of each group; groups with the same conditions share them."""
-        made: dict[tuple[Hashable, ...], SystematicRounding] = {}
+        made: dict[tuple[int, ...], SystematicRounding] = {}
         quotas = []
-        for group, (first, last) in zip(self.strata.groups, pairwise(self.strata.group_stratum.tolist()), strict=True):
-            present = tuple(self.strata.conditions[code] for code in self.strata.condition[first:last])
-            if present not in made:
-                made[present] = axis.quotas(present, self.primary, group)
-            quotas.append(made[present])
+        for group, (first, last) in zip(self.strata.groups, pairwise(self.strata.group_stratum), strict=True):
+            codes = tuple(self.strata.condition[first:last].tolist())
+            if codes not in made:
+                made[codes] = axis.quotas([self.strata.conditions[code] for code in codes], self.primary, group)
+            quotas.append(made[codes])
         return quotas
 
     @cached_property

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
-from monai.networks.layers.spatial_transforms import AffineTransform
 from torch import Tensor
+from torch.nn import functional
 
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.transforms.base import Bounds, RandBatchTransform, change_some, is_number, pair
@@ -95,7 +95,8 @@ class RandAffined(RandBatchTransform):
                 *scales,
             ]
         )
-        self._resample = AffineTransform(mode=mode, padding_mode=padding_mode, align_corners=False, zero_centered=False)
+        self.mode = mode
+        self.padding_mode = padding_mode
 
     def transform(self, data: Mapping[str, Any], volumes: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the volumes, of which the same samples are transformed in the same way."""
@@ -120,8 +121,9 @@ class RandAffined(RandBatchTransform):
         first = 1 if flat else 0
         pixels = volume.flatten(1, 2) if flat else volume
         dtype = torch.promote_types(volume.dtype, torch.float32)  # half precision cannot address pixels
-        theta = _about_center(matrices[:, first:, first:], pixels.shape[2:])
-        moved: Tensor = self._resample(pixels.to(dtype), theta.to(volume.device, dtype))
+        theta = _for_unit_cube(matrices[:, first:3, first:], pixels.shape[2:]).to(volume.device, dtype)
+        grid = functional.affine_grid(theta, list(pixels.shape), align_corners=False)
+        moved = functional.grid_sample(pixels.to(dtype), grid, self.mode, self.padding_mode, align_corners=False)
         return moved.reshape(volume.shape).to(volume.dtype)
 
 
@@ -164,13 +166,14 @@ def affine_matrices(parameters: Tensor) -> Tensor:
     return product
 
 
-def _about_center(matrices: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return the matrices for voxel indices, which count from the corner."""
-    center = (torch.tensor(shape, dtype=torch.float64) - 1) / 2
-    to_center = torch.eye(len(shape) + 1, dtype=torch.float64)
-    to_center[:-1, -1] = -center
-    centered: Tensor = torch.linalg.inv(to_center) @ matrices @ to_center
-    return centered
+def _for_unit_cube(matrices: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return matrices about the centre as torch's grids take them: for axes X, Y, Z that go from -1 to 1.
+
+    Without aligned corners these are the centred axes, divided by half of their length.
+    """
+    half = torch.tensor(shape, dtype=torch.float64) / 2
+    scaled = matrices / half[:, None] * torch.cat([half, torch.ones(1, dtype=torch.float64)])
+    return torch.cat([scaled[:, :, :-1].flip(1, 2), scaled[:, :, -1:].flip(1)], dim=2)
 
 
 def _ranges(name: str, value: object, count: int) -> list[Bounds]:
