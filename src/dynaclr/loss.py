@@ -107,11 +107,6 @@ class NTXentHCL(NTXentLoss):  # type: ignore[misc]
         self.add_to_recordable_attributes(list_of_names=["beta", "tau_plus"], is_stat=False)
 
     @property
-    def cosine_beta(self) -> float:
-        """Beta as a factor of the cosine, whatever ``beta_on`` says."""
-        return self.beta if self.beta_on == "cosine" else self.beta / self.temperature
-
-    @property
     def published_beta(self) -> float:
         """Beta as Robinson et al. define it: as a factor of the logit."""
         return self.beta * self.temperature if self.beta_on == "cosine" else self.beta

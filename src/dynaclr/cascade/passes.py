@@ -42,7 +42,9 @@ class FairPasses:
         # Draws before each batch: for each stratum a row of its experiment's batches, one behind the other. So the
         # last one of a stratum is where the next one's stream begins.
         self._row = starts_of(batches[strata.stratum_group])
-        self._begins = starts_of(recipe.quotas.by_stratum(batches, schedule.offset[schedule.by_group()]))
+        offsets = np.split(schedule.offset[np.argsort(schedule.group, kind="stable")], np.cumsum(batches)[:-1])
+        quotas = [each.counts(offset).T.ravel() for each, offset in zip(recipe.quotas.per_group, offsets, strict=True)]
+        self._begins = starts_of(np.concatenate(quotas))
         self._stream = np.empty(int(self._begins[-1]), dtype=np.int64)
         self._filled = self._begins[self._row[:-1]]
         self._strata_of = np.diff(strata.group_stratum)

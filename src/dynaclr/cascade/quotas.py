@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dynaclr.cascade.draws import runs, spread, starts_of
+from dynaclr.cascade.draws import spread, starts_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,25 +67,3 @@ class Quotas:
         some = high > low
         stratum = self._strata.group_stratum[group[batch]] + nth
         return Shares(batch[some], stratum[some], (high - low)[some], low[some])
-
-    def by_stratum(self, batches: Ints, offset: Words) -> Ints:
-        """Round the quotas of a whole round.
-
-        Parameters
-        ----------
-        batches : ndarray of int64, shape (G,)
-            Number of batches of each group.
-        offset : ndarray of uint64, shape (batches.sum(),)
-            Offsets of the groups' batches, group by group.
-
-        Returns
-        -------
-        ndarray of int64
-            For each stratum the quotas of its group's batches, one stratum behind the other.
-        """
-        group = self._strata.stratum_group
-        lift = offset[runs(starts_of(batches)[group], batches[group])]
-        at = np.repeat(np.arange(len(group)) + group, batches[group])  # a group has one sum more than it has strata
-        low = self._whole[at] + (lift > self._threshold[at])
-        quotas: Ints = self._whole[at + 1] + (lift > self._threshold[at + 1]) - low
-        return quotas

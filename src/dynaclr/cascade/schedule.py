@@ -55,10 +55,6 @@ class Schedule:
         offset = first[group] + rank.astype(np.uint64) * step[group]
         return cls(group, _rank_within(group, np.arange(len(group))), offset)
 
-    def by_group(self) -> Ints:
-        """Return the numbers of all batches of the round, experiment by experiment, ascending within each."""
-        return np.argsort(self.group, kind="stable")
-
     def batches_of(self, group: int) -> Ints:
         """Return the numbers of one experiment's batches in the round, ascending."""
         return np.flatnonzero(self.group == group)
