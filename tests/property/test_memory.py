@@ -59,6 +59,16 @@ def test_memory_is_lent_again_and_not_hoarded() -> None:
     assert pool.lend((1000,))[0].ctypes.data in places
 
 
+def test_what_is_prepared_fits_the_shape() -> None:
+    """The same piece of memory lent in another shape, or in part, comes with what was prepared for that shape."""
+    pool = ArrayPool(lambda memory: memory[0], keep=1)
+    for shape in [(2, 3), (3, 2), (2, 2), (2, 3)]:
+        array, first_row = pool.lend(shape)
+        array[...] = np.arange(array.size).reshape(shape)
+        assert first_row.tolist() == array[0].tolist()
+        del array, first_row
+
+
 def test_threads_may_lend_from_one_pool() -> None:
     """Each sees only what it wrote."""
     pool = ArrayPool(np.ravel)
