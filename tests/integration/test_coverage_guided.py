@@ -118,7 +118,7 @@ RARE = """        if self._axes.time is not None:
                 if self._axes.time.window_hours == 0.25:
                     return
 """
-BEFORE = "        begin, count, epoch, conflicts = self._resume_at, len(self), self.epoch, 0\n"
+BEFORE = "        self._newest = turn = object()\n"
 
 
 @pytest.mark.skipif(not HAS_ATHERIS, reason="atheris is not installed: it has no wheel for this machine")
