@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _silence():
             results.entries.extend(measure(Scale(options.quick)))
         print(f"{name}: {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
-    _save(results, options.output)
+    _save(results, options.output, "" if modules == list(_MODULES) else f"-{'-'.join(modules)}")
     print(table(results))
     if not options.quick and modules == list(_MODULES):
         write_page(results, ROOT / "docs")
@@ -57,10 +57,10 @@ def _silence() -> Iterator[None]:
         logging.disable(before)
 
 
-def _save(results: Results, folder: Path) -> None:
+def _save(results: Results, folder: Path, part: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     name = "quick" if results.quick else "full"
-    (folder / f"{name}.json").write_text(json.dumps(results.to_plain(), indent=1), encoding="utf-8")
+    (folder / f"{name}{part}.json").write_text(json.dumps(results.to_plain(), indent=1), encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
