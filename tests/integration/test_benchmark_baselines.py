@@ -167,7 +167,8 @@ def test_results_survive_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["--quick", "--only", "stores", "--output", str(tmp_path)]) == 0
     assert "stores: registry" in capsys.readouterr().out
     assert logging.getLogger("dynaclr").isEnabledFor(logging.WARNING)
-    plain = json.loads((tmp_path / "quick.json").read_text())
+    assert not (tmp_path / "quick.json").exists()  # a part does not stand for the whole
+    plain = json.loads((tmp_path / "quick-stores.json").read_text())
     results = Results.from_plain(plain)
     assert results.to_plain() == plain
     assert results.groups == ["stores"]
