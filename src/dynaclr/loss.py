@@ -304,7 +304,7 @@ def _log_weighted_sum(logits: Tensor, pairs: _Pairs, beta: float) -> tuple[Tenso
     hardest, alone = hardest.squeeze(1), alone.squeeze(1)
     one_if_alone = alone.to(relative.dtype)  # so that every logarithm is finite
     times = ~pairs.excluded if pairs.times is None else pairs.times
-    log_count = (times.sum(1, dtype=relative.dtype) + one_if_alone).log()
+    log_count = (times.sum(1) + one_if_alone).log()
 
     def log_sum(factor: float) -> Tensor:
         terms = (relative * factor).exp()

@@ -144,6 +144,29 @@ def test_can_be_differentiated_twice(options: dict[str, float]) -> None:
     assert torch.autograd.gradgradcheck(lambda rows: loss(rows * 1e-14, labels) * 1e2, (rows,))
 
 
+@pytest.mark.parametrize(("dtype", "scale"), [(torch.float16, 1.0), (torch.bfloat16, 1.0), (torch.float16, 1e6)])
+def test_gradients_of_half_precision_saturate(dtype: torch.dtype, scale: float) -> None:
+    """They are those of float32; too large for the dtype, they become its largest numbers of either sign."""
+    embeddings, labels = random_batch(0)
+    exact = embeddings.to(dtype).float().requires_grad_()
+    rows = embeddings.to(dtype).requires_grad_()
+    (expected,) = torch.autograd.grad(NTXentHCL()(exact, labels) * scale, exact)
+    (ours,) = torch.autograd.grad(NTXentHCL()(rows, labels) * scale, rows)
+    limits = torch.finfo(dtype)
+    assert ours.dtype == dtype
+    assert (scale > 1) == ({limits.min, limits.max} <= set(ours.flatten().tolist()))
+    torch.testing.assert_close(ours, expected.clamp(limits.min, limits.max).to(dtype))
+
+
+def test_rows_along_an_axis_turn_as_others_do() -> None:
+    """A row with one entry has length 1 once it is divided by that: it is not taken for a short one."""
+    rows = (3 * torch.eye(4, dtype=torch.float64)).requires_grad_()
+    labels = torch.tensor([0, 0, 1, 1])
+    (ours,) = torch.autograd.grad(NTXentHCL(0.5, beta=0.0)(rows, labels), rows)
+    (expected,) = torch.autograd.grad(NTXentLoss(0.5)(rows, labels), rows)
+    torch.testing.assert_close(ours, expected)
+
+
 def test_clamped_share_counts_the_floor() -> None:
     """With all negatives opposite the floor is reached everywhere; with negatives equal to the anchor nowhere."""
     labels = torch.tensor([0, 0, 1, 1])

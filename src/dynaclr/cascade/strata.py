@@ -177,7 +177,8 @@ class Strata:
             key += times
         order = np.argsort(key, kind="stable")
         key = key[order]
-        rows = int(np.searchsorted(key, int(kept.sum()) * len(conditions.names) * len(values)))
+        # A limit of the key's own type: any other would make a wider copy of the keys.
+        rows = int(np.searchsorted(key, dtype(int(kept.sum()) * len(conditions.names) * len(values))))
         key = key[:rows]
         first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
         return cls._from_cells(
