@@ -30,8 +30,7 @@ def starts_of(counts: Ints) -> Ints:
 def spread(counts: Ints) -> tuple[Ints, Ints]:
     """Return, for each element of the flat array, its run and its place within the run."""
     run = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
-    place = np.arange(len(run), dtype=np.int64) - starts_of(counts)[run]
-    return run, place
+    return run, runs(np.zeros(len(counts), dtype=np.int64), counts)
 
 
 def runs(begin: Ints, count: Ints) -> Ints:
@@ -92,26 +91,34 @@ def _first_different(size: Ints, count: Ints, key: Words) -> tuple[Ints, Ints]:
 def _attempt(size: Ints, count: Ints, key: Words, tries: Ints) -> tuple[Ints, Ints, NDArray[np.bool_]]:
     """Look at `tries` members of each sequence; return run and value of those kept, and which runs found too few."""
     run, lane = spread(tries)
-    value = below(lanes(key[run], lane), size[run])
+    value_bits, lane_bits = (int(most.max(initial=1)).bit_length() for most in (size, tries))
+    packed = run << value_bits
+    packed |= below(lanes(np.repeat(key, tries), lane), np.repeat(size, tries))
     # Sorting (run, value, lane) packed into one word brings equal values together, the earliest first.
-    lane_bits = int(tries.max(initial=1)).bit_length()
-    value_bits = int(size.max(initial=1)).bit_length()
-    packed = (((run << value_bits) | value) << lane_bits) | lane
+    packed <<= lane_bits
+    packed |= lane
     packed.sort()
     head = packed >> lane_bits
-    is_new = np.ones(len(head), dtype=bool)
-    np.not_equal(head[1:], head[:-1], out=is_new[1:])
-    new = np.flatnonzero(is_new)  # taking by position is faster than by mask
-    packed, head = packed[new], head[new]
-    kept_run, kept_lane = head >> value_bits, packed & ((1 << lane_bits) - 1)
-    starts = starts_of(tries)
-    first = np.zeros(len(run), dtype=np.int64)
-    first[starts[kept_run] + kept_lane] = 1
-    np.cumsum(first, out=first)
-    before = np.concatenate([[0], first])[starts]
-    rank = first[starts[kept_run] + kept_lane] - before[kept_run]
-    wanted = rank <= count[kept_run]
-    return kept_run[wanted], head[wanted] & ((1 << value_bits) - 1), np.diff(before) < count
+    repeats = 1 + np.flatnonzero(head[1:] == head[:-1])
+    # Repeats are few, so it is from them that we learn where each sequence has shown enough.
+    until = _until_enough(count, run[repeats], packed[repeats] & ((1 << lane_bits) - 1))
+    wanted = (packed & ((1 << lane_bits) - 1)) < np.repeat(until, tries)
+    wanted[repeats] = False
+    kept = np.flatnonzero(wanted)  # taking by position is faster than by mask
+    return run[kept], head[kept] & ((1 << value_bits) - 1), until > tries
+
+
+def _until_enough(count: Ints, run: Ints, lane: Ints) -> Ints:
+    """Return after how many members each sequence has shown `count` different ones, given which only repeat others.
+
+    A member before which i repeats stand in its run is preceded by ``lane - i`` different ones; it counts while those
+    are fewer than `count`.
+    """
+    packed = np.sort((run << 32) | lane)
+    run, lane = packed >> 32, packed & (2**32 - 1)
+    of_run = np.bincount(run, minlength=len(count))
+    before = np.arange(len(run)) - np.repeat(starts_of(of_run)[:-1], of_run)
+    return count + np.bincount(run[lane - before < count[run]], minlength=len(count))
 
 
 def balanced(size: Ints, count: Ints, key: Words) -> tuple[Ints, Ints]:

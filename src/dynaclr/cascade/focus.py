@@ -89,25 +89,24 @@ class Focus:
             Ascending within each run; runs ascending.
         """
         low, high = self.window(stratum, focal)
-        size, gap_at, gap = high - low, high - low, np.zeros_like(low)
-        sure_low, sure = low, np.zeros_like(low)
-        wide = np.flatnonzero(size < count)
-        if len(wide):
-            near = self._nearest(stratum[wide], count[wide], focal[wide], low[wide], high[wide])
-            low, size, gap_at, gap, sure_low, sure = (x.copy() for x in (low, size, gap_at, gap, sure_low, sure))
-            for target, values in zip((low, size, gap_at, gap, sure_low, sure), near, strict=True):
-                target[wide] = values
+        wide = np.flatnonzero(high - low < count)
+        if not len(wide):
+            run, value = balanced(high - low, count, key)
+            return run, np.repeat(low, count) + value
+        none = np.zeros_like(low)
+        low, size, gap_at, gap, sure_low, sure = (x.copy() for x in (low, high - low, high - low, none, low, none))
+        near = self._nearest(stratum[wide], count[wide], focal[wide], low[wide], high[wide])
+        for target, values in zip((low, size, gap_at, gap, sure_low, sure), near, strict=True):
+            target[wide] = values
         run, value = balanced(size, count - sure, key)
         place = low[run] + value + np.where(value >= gap_at[run], gap[run], 0)
-        if len(wide):
-            sure_run, sure_place = spread(sure)
-            run = np.concatenate([run, sure_run])
-            place = np.concatenate([place, sure_low[sure_run] + sure_place])
-            bits = len(self._strata.order).bit_length()
-            packed = (run << bits) | place  # one word each: sorting those is ten times faster than `lexsort`
-            packed.sort()
-            run, place = packed >> bits, packed & ((1 << bits) - 1)
-        return run, place
+        sure_run, sure_place = spread(sure)
+        run = np.concatenate([run, sure_run])
+        place = np.concatenate([place, sure_low[sure_run] + sure_place])
+        bits = len(self._strata.order).bit_length()
+        packed = (run << bits) | place  # one word each: sorting those is ten times faster than `lexsort`
+        packed.sort()
+        return packed >> bits, packed & ((1 << bits) - 1)
 
     def nearest(self, stratum: int, count: int, focal: int) -> Ints:
         """Return the `count` places of one stratum nearest to a focal HPI code, with all that tie with the farthest."""
