@@ -17,7 +17,7 @@ PACKAGES = {"dynaclr": ROOT / "src" / "dynaclr", "dynaclr_strategies": ROOT / "s
 GROUND = [["errors", "exact", "randomness", "wording"]]
 TABLES = [
     ["files", "tau_sampling", "plate", "config", "store_checks", "experiment"],
-    ["lineage", "tracks", "fovs", "observations", "index"],
+    ["sorted_keys", "lineage", "tracks", "fovs", "observations", "index"],
     ["cascade.draws", "cascade.rounding", "cascade.strata", "cascade.axes", "cascade.quotas", "cascade.focus"],
     ["cascade.recipe", "cascade.schedule", "cascade.passes", "cascade.composition"],
     ["cascade.exclusive", "cascade.fold"],

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dynaclr.errors import DynaclrError
+from dynaclr.sorted_keys import SortedKeys
 
 IntArray = npt.NDArray[np.int64]
 
@@ -226,8 +227,8 @@ class Descent:
     ----------
     order
         The rows, sorted by (FOV, frame, preorder number of the track).
-    keys
-        That triple as one number, sorted, shape ``(rows,)``.
+    sorted_keys
+        That triple as one number, sorted.
     row_key
         The same number for each row, in the order of the table.
     t, track
@@ -237,7 +238,7 @@ class Descent:
     """
 
     order: IntArray
-    keys: IntArray
+    sorted_keys: SortedKeys
     row_key: IntArray
     t: IntArray
     track: IntArray
@@ -270,7 +271,7 @@ class Descent:
             )
         row_key = (fov * num_frames + t) * num_tracks + forest.preorder[track]
         order = np.argsort(row_key)
-        return cls(order, row_key[order], row_key, t, track, forest)
+        return cls(order, SortedKeys(row_key[order]), row_key, t, track, forest)
 
     def candidate_ranges(self, rows: npt.ArrayLike, taus: npt.ArrayLike) -> tuple[IntArray, IntArray]:
         """Find the observations on each row's line of descent, ``tau`` frames later.
@@ -295,15 +296,11 @@ class Descent:
         high = low + np.where(taus == 0, 1, self.forest.subtree_size[self.track[rows]])
         # Looking a key up in a large table is mostly waiting for memory, and nearly all ranges hold one row or none:
         # the key that was found and its neighbour settle those, only the others are looked up again.
-        start = np.asarray(np.searchsorted(self.keys, low))
-        stop = np.asarray(start + self._are_below(start, high))
-        longer = self._are_below(stop, high)
-        stop[longer] = np.searchsorted(self.keys, high[longer])
+        start = self.sorted_keys.below(low)
+        stop = np.asarray(start + self.sorted_keys.is_below(start, high))
+        longer = self.sorted_keys.is_below(stop, high)
+        stop[longer] = self.sorted_keys.below(high[longer])
         return start, stop
-
-    def _are_below(self, places: IntArray, bound: IntArray) -> npt.NDArray[np.bool_]:
-        """Tell which places hold a key below the bound; places behind the last key hold none."""
-        return (places < self.keys.size) & (self.keys.take(places, mode="clip") < bound)
 
     def has_candidate(self, tau_min: npt.ArrayLike, tau_max: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Tell for each row whether some tau of ``[tau_min, tau_max]`` has a candidate.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dynaclr.errors import DynaclrError
 from dynaclr.lineage import IntArray
-from dynaclr.randomness import uniforms
+from dynaclr.randomness import below, fractions, keys, lanes
 from dynaclr.tau_sampling import tau_weights
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class PositiveDraw:
         self._seed = seed
         self._experiment = index.tracks["experiment"].cat.codes.to_numpy().astype(np.int64)
         self._taus, self._log_weights = _tau_table(ranges, tau_decay_rate)
+        self._weights = _relative(self._log_weights)
 
     def __call__(self, rows: IntArray, anchors: IntArray, epoch: int) -> tuple[IntArray, IntArray]:
         """Draw one positive for each anchor of a batch.
@@ -73,21 +74,34 @@ class PositiveDraw:
         DynaclrError
             If a row has no positive at all.
         """
+        key = keys(self._seed, epoch, "positive", anchors, occurrences(anchors))
+        experiment = self._experiment[rows]
+        tau = self._taus[experiment, _pick(self._weights[experiment], fractions(lanes(key, 0)))]
+        start, stop = self._index.candidate_ranges(rows, tau)
+        # Looking up is mostly waiting for memory, and most anchors have a candidate at any tau: only where the first
+        # one has none are the others looked up. What is taken if it has one, or else drawn among those that have one,
+        # is distributed as if it had been drawn among those from the start.
+        again = np.flatnonzero(start == stop)
+        tau[again], start[again], stop[again] = self._among_all(rows[again], fractions(lanes(key[again], 1)))
+        return self._index.descent_order[start + below(lanes(key, 2), stop - start)], tau
+
+    def _among_all(self, rows: IntArray, u: NDArray[np.float64]) -> tuple[IntArray, IntArray, IntArray]:
+        """Return the tau that a number of [0, 1) falls on among those with a candidate, and the candidates' range."""
         experiment = self._experiment[rows]
         taus = self._taus[experiment]
         start, stop = self._index.candidate_ranges(rows[:, None], taus)
         log_weights = np.where(stop > start, self._log_weights[experiment], -np.inf)
-        best = log_weights.max(axis=1, initial=-np.inf)
-        if np.isneginf(best).any():
-            raise DynaclrError(f"row {int(rows[np.isneginf(best)][0])} of the index has no positive in its tau range")
-        # Relative to the likeliest tau, so that no decay rate underflows to an anchor without any tau.
-        weights = np.exp(log_weights - best[:, None])
-        occurrence = occurrences(anchors)
-        chosen = _pick(weights, uniforms(self._seed, epoch, "positive: tau", anchors, occurrence))
-        batch = np.arange(len(rows))
-        first, count = start[batch, chosen], (stop - start)[batch, chosen]
-        place = uniforms(self._seed, epoch, "positive: candidate", anchors, occurrence) * count
-        return self._index.descent_order[first + place.astype(np.int64)], taus[batch, chosen]
+        without = np.isneginf(log_weights).all(axis=1)
+        if without.any():
+            raise DynaclrError(f"row {int(rows[without][0])} of the index has no positive in its tau range")
+        chosen = np.arange(len(rows)), _pick(_relative(log_weights), u)
+        return taus[chosen], start[chosen], stop[chosen]
+
+
+def _relative(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weights of each row relative to its largest, so that no decay rate underflows to a row of zeros."""
+    weights: NDArray[np.float64] = np.exp(log_weights - log_weights.max(axis=1, keepdims=True, initial=-np.inf))
+    return weights
 
 
 def _tau_table(ranges: Sequence[tuple[int, int]], decay_rate: float) -> tuple[IntArray, NDArray[np.float64]]:

@@ -80,15 +80,21 @@ def lanes(key: NDArray[np.uint64], lane: ArrayLike) -> NDArray[np.uint64]:
     return _mixed(key + _as_words(lane) * _GOLDEN)
 
 
+def fractions(words: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Map 64-bit words to float64 in ``[0, 1)``, multiples of ``2**-53``."""
+    return (words >> _S11) * np.float64(2.0**-53)
+
+
 def below(words: NDArray[np.uint64], bound: ArrayLike) -> NDArray[np.int64]:
     """Map 64-bit words to integers in ``[0, bound)``, each equally likely to within ``bound / 2**53``."""
-    scaled: NDArray[np.float64] = (words >> _S11) * np.float64(2.0**-53) * np.asarray(bound)
+    scaled = fractions(words)
+    scaled *= np.asarray(bound)
     return scaled.astype(np.int64)
 
 
 def uniforms(seed: int, epoch: int, purpose: str, *counters: ArrayLike) -> NDArray[np.float64]:
     """Return one float64 in ``[0, 1)`` for each tuple of counters (see `keys`), a multiple of ``2**-53``."""
-    return (keys(seed, epoch, purpose, *counters) >> _S11) * np.float64(2.0**-53)
+    return fractions(keys(seed, epoch, purpose, *counters))
 
 
 def generator(seed: int, epoch: int, purpose: str, *counters: int) -> np.random.Generator:

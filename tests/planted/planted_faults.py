@@ -122,7 +122,7 @@ def sister_as_positive() -> None:
         track, forest = self.track[rows], self.forest
         founder = forest.founder[track]
         low = self.row_key[rows] + taus * forest.preorder.size + forest.preorder[founder] - forest.preorder[track]
-        return np.searchsorted(self.keys, low), np.searchsorted(self.keys, low + forest.subtree_size[founder])
+        return self.sorted_keys.below(low), self.sorted_keys.below(low + forest.subtree_size[founder])
 
     Descent.candidate_ranges = family  # type: ignore[method-assign]
 
@@ -143,7 +143,10 @@ def unseeded_positives() -> None:
     """Positives are drawn from NumPy's global generator."""
     from dynaclr import positives
 
-    positives.uniforms = lambda _seed, _epoch, _purpose, anchors, _occurrence: np.random.random(len(anchors))  # noqa: NPY002
+    def words(_seed: Any, _epoch: Any, _purpose: Any, anchors: Any, _occurrence: Any) -> Any:
+        return np.random.randint(0, 2**63, len(anchors), dtype=np.uint64)  # noqa: NPY002
+
+    positives.keys = words
 
 
 if os.environ.get("DYNACLR_PLANTED"):

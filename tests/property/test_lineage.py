@@ -266,7 +266,7 @@ def test_numbers_of_tracks_and_rows_are_int64(parent: list[int]) -> None:
     descent = Descent.of_rows(np.zeros(len(parent)), rows, rows, forest)
     arrays = [forest.preorder, forest.subtree_size, forest.founder, forest.parent, *forest.generations]
     arrays += [groups.track, groups.fov, groups.track_id, groups.parent]
-    arrays += [descent.order, descent.keys, descent.row_key, descent.t, descent.track, forest.latest(rows)]
+    arrays += [descent.order, descent.row_key, descent.t, descent.track, forest.latest(rows)]
     arrays += list(descent.candidate_ranges(rows, np.zeros(len(parent))))
     assert {array.dtype for array in arrays} == {np.dtype(np.int64)}
     assert descent.has_candidate(1, 2).dtype == bool
@@ -285,6 +285,7 @@ def test_the_largest_number_that_rows_can_have() -> None:
     """2**63 - 1 is a multiple of 7: that many frames of one FOV with seven tracks can be numbered, one more cannot."""
     forest, frames = Forest.from_parents([FOUNDER] * 7), (2**63 - 1) // 7
     descent = Descent.of_rows([0, 0], [0, frames - 1], [0, 6], forest)
-    assert descent.keys.tolist() == [0, 2**63 - 2]
+    assert descent.row_key.tolist() == [0, 2**63 - 2]
+    assert [found.tolist() for found in descent.candidate_ranges([0, 1], [0, 0])] == [[0, 1], [1, 2]]
     with pytest.raises(DynaclrError, match=f"got up to {frames}: 1 FOVs of so many frames with 7 tracks"):
         Descent.of_rows([0, 0], [0, frames], [0, 6], forest)
