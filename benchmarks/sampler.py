@@ -60,14 +60,14 @@ def combinations() -> Iterator[tuple[str, dict[str, Any]]]:
         yield " + ".join(name for name, is_on in on.items() if is_on) or "no axis", options
 
 
-def turns(table: pd.DataFrame, batch_size: int, options: dict[str, Any]) -> tuple[Call, int]:
-    """Return a call that takes all batches of a new epoch of ours, and how many they are.
+def turns(table: pd.DataFrame, batch_size: int, options: dict[str, Any], epochs: int = 1) -> tuple[Call, int]:
+    """Return a call that takes all batches of so many new epochs of ours, and how many they are.
 
     Whole epochs, since batches are composed by the chunk: a turn that ended within a chunk would leave batches to the
     next one, which would only have to hand them out, and the best turn would be one that composed nothing.
     """
     sampler = FlexibleBatchSampler(table, batch_size=batch_size, **options)
-    return partial(_next_epoch, sampler), len(sampler)
+    return partial(_next_epochs, sampler, epochs), epochs * len(sampler)
 
 
 def naive_turns(table: pd.DataFrame, batch_size: int, options: dict[str, Any]) -> tuple[Call, int]:
@@ -90,6 +90,11 @@ def _next_epoch(sampler: FlexibleBatchSampler, batches: int | None = None) -> No
     _exhaust(islice(sampler, batches))
 
 
+def _next_epochs(sampler: FlexibleBatchSampler, epochs: int) -> None:
+    for _ in range(epochs):
+        _next_epoch(sampler)
+
+
 def measure(scale: Scale) -> Iterator[Entry]:
     """Measure the rows of the sampler."""
     yield from _all_axes(scale)
@@ -107,10 +112,11 @@ def _all_axes(scale: Scale) -> Iterator[Entry]:
         for rows in sizes:
             table = anchors(rows)
             count = 80
-            calls[f"ours {rows}"] = turns(table, batch_size, ALL)
+            # As many anchors a turn whatever the size: long turns are disturbed more often than short ones.
+            calls[f"ours {rows}"] = turns(table, batch_size, ALL, epochs=sizes[-1] // rows)
             calls[f"baseline {rows}"] = naive_turns(table, batch_size, ALL)
             calls[f"limit {rows}"] = partial(limits.draw_numbers, rng, rows, batch_size, count), count
-        taken = interleaved(calls, 3 * scale.budget)
+        taken = interleaved(calls, 3 * scale.budget, least=5)
         figures = [
             Figure(
                 GROUP, work, rows, "anchors", "batch",

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     import tensorstore as ts
 
 _DRIVERS = {2: "zarr", 3: "zarr3"}
-_SUBMITTED = 64  # windows handed to TensorStore at once: it reads these while the next ones are being made up
+# Windows are handed to TensorStore so many at a time, and it reads them while the next ones are being made up: at first
+# few, so that it need not wait for work, then more, since those of one portion share the reading of chunks.
+_FIRST_PORTION, _LARGEST_PORTION = 8, 64
 
 
 @dataclass(frozen=True)
@@ -154,9 +156,10 @@ class PatchReader:
         import tensorstore as ts
 
         height, width = self._window[2:]
-        futures = []
-        for first in range(0, len(windows), _SUBMITTED):
-            some = slice(first, first + _SUBMITTED)
+        futures, portion = [], _FIRST_PORTION
+        while len(futures) < len(windows):
+            some = slice(len(futures), len(futures) + portion)
+            portion = min(2 * portion, _LARGEST_PORTION)
             # Copies of one batch that touch the same chunk or shard share its reading.
             with ts.Batch() as batch:
                 futures += [
