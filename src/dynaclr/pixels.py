@@ -156,7 +156,8 @@ class PatchReader:
         import tensorstore as ts
 
         height, width = self._window[2:]
-        futures, portion = [], _FIRST_PORTION
+        futures: list[ts.WriteFutures] = []
+        portion = _FIRST_PORTION
         while len(futures) < len(windows):
             some = slice(len(futures), len(futures) + portion)
             portion = min(2 * portion, _LARGEST_PORTION)

@@ -74,16 +74,17 @@ class PositiveDraw:
         DynaclrError
             If a row has no positive at all.
         """
-        key = keys(self._seed, epoch, "positive", anchors, occurrences(anchors))
+        # Each occurrence of an anchor uses three members of the anchor's sequence.
+        key, member = keys(self._seed, epoch, "positive", anchors), 3 * occurrences(anchors)
         experiment = self._experiment[rows]
-        tau = self._taus[experiment, _pick(self._weights[experiment], fractions(lanes(key, 0)))]
+        tau = self._taus[experiment, _pick(self._weights[experiment], fractions(lanes(key, member)))]
         start, stop = self._index.candidate_ranges(rows, tau)
         # Looking up is mostly waiting for memory, and most anchors have a candidate at any tau: only where the first
         # one has none are the others looked up. What is taken if it has one, or else drawn among those that have one,
         # is distributed as if it had been drawn among those from the start.
         again = np.flatnonzero(start == stop)
-        tau[again], start[again], stop[again] = self._among_all(rows[again], fractions(lanes(key[again], 1)))
-        return self._index.descent_order[start + below(lanes(key, 2), stop - start)], tau
+        tau[again], start[again], stop[again] = self._among_all(rows[again], fractions(lanes(key, member + 1)[again]))
+        return self._index.descent_order[start + below(lanes(key, member + 2), stop - start)], tau
 
     def _among_all(self, rows: IntArray, u: NDArray[np.float64]) -> tuple[IntArray, IntArray, IntArray]:
         """Return the tau that a number of [0, 1) falls on among those with a candidate, and the candidates' range."""

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 
-_BLOCK: Final = 128  # a power of two; the ends of blocks of this size stay in the cache where the table itself does not
+_BLOCK: Final = 32  # a power of two; the ends of blocks of this size stay in the cache where the table itself does not
+_FEW: Final = 64  # bounds; of so few, the waits take no longer than NumPy's calls do
 
 
 class SortedKeys:
@@ -37,10 +38,12 @@ class SortedKeys:
 
     def below(self, bounds: IntArray) -> IntArray:
         """Return for each bound how many keys are smaller, in the shape of the bounds."""
-        found = np.asarray(np.searchsorted(self._ends, bounds) * _BLOCK)
+        if bounds.size < _FEW:
+            return np.asarray(np.searchsorted(self._padded, bounds))
+        found = np.searchsorted(self._ends, bounds) * _BLOCK
         step = _BLOCK // 2
         while step:
-            found += step * (self._padded[found + (step - 1)] < bounds)
+            found += step * (self._padded[step - 1 :][found] < bounds)
             step //= 2
         return found
 

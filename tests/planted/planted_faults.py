@@ -143,7 +143,7 @@ def unseeded_positives() -> None:
     """Positives are drawn from NumPy's global generator."""
     from dynaclr import positives
 
-    def words(_seed: Any, _epoch: Any, _purpose: Any, anchors: Any, _occurrence: Any) -> Any:
+    def words(_seed: Any, _epoch: Any, _purpose: Any, anchors: Any) -> Any:
         return np.random.randint(0, 2**63, len(anchors), dtype=np.uint64)  # noqa: NPY002
 
     positives.keys = words

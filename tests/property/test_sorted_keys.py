@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynaclr.sorted_keys import _BLOCK, SortedKeys
+from dynaclr.sorted_keys import _BLOCK, _FEW, SortedKeys
 
 _EXTREMES = [-(2**63), -1, 0, 1, 2**63 - 2, 2**63 - 1]
 
@@ -15,11 +17,13 @@ _EXTREMES = [-(2**63), -1, 0, 1, 2**63 - 2, 2**63 - 1]
 @given(
     keys=st.lists(st.integers(-5, 300) | st.sampled_from(_EXTREMES[:-1]), max_size=3 * _BLOCK).map(sorted),
     bounds=st.lists(st.integers(-6, 301) | st.sampled_from(_EXTREMES), max_size=20),
+    repeats=st.sampled_from([1, _FEW]),
 )
-def test_as_many_lie_below_as_counting_finds(keys: list[int], bounds: list[int]) -> None:
-    """Repeated keys and extreme ones included; the place after them is told from the place before."""
+def test_as_many_lie_below_as_counting_finds(keys: list[int], bounds: list[int], repeats: int) -> None:
+    """Repeated keys and extreme ones included, for few bounds and for many; its two neighbours are told apart."""
+    bounds = bounds * repeats
     table, asked = SortedKeys(np.array(keys, dtype=np.int64)), np.array(bounds, dtype=np.int64)
-    counted = [sum(key < bound for key in keys) for bound in bounds]
+    counted = [bisect_left(keys, bound) for bound in bounds]
     found = table.below(asked)
     assert found.dtype == np.int64
     assert found.tolist() == counted
@@ -33,5 +37,5 @@ def test_every_place_of_every_block_is_found(size: int) -> None:
     """In tables that end within a block, with it, and just behind it; in the shape of the bounds."""
     table = SortedKeys(3 * np.arange(size))
     for shift in (-1, 0, 1):
-        bounds = 3 * np.arange(size + 1)[:, None] + shift
+        bounds = np.resize(3 * np.arange(size + 1) + shift, (max(size + 1, _FEW), 1))
         assert table.below(bounds).tolist() == np.searchsorted(3 * np.arange(size), bounds).tolist()
