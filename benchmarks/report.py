@@ -48,7 +48,7 @@ def page(results: Results) -> str:
         "Written by `tox -e bench`; do not edit. Every figure is a ratio measured in one run: to a naive baseline",
         "(`benchmarks/baselines.py`), which does what people use today, and to a limit (`benchmarks/limits.py`), which",
         "does nothing but the sorting, drawing, reading or multiplying itself. The sides take turns, and the best turn",
-        "of each counts. Memory is measured in processes of its own.",
+        "of each counts; where threads read together the middle one. Memory is measured in processes of its own.",
         "",
         f"Measured on: {machine}.",
         "",

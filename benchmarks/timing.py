@@ -1,7 +1,8 @@
 """Time and memory, measured so that other work on the machine disturbs all sides alike.
 
-The sides of a comparison take turns within one run, and the best turn of each counts: noise only ever adds. Python's
-garbage collector waits meanwhile. Memory is measured in a process of its own.
+The sides of a comparison take turns within one run, and the best turn of each counts: noise only ever adds. Where
+several threads work together luck may also save time, and the middle turn counts. Python's garbage collector waits
+meanwhile. Memory is measured in a process of its own.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def interleaved(
     budget: float,
     before: Mapping[str, Call] | None = None,
     least: int = _LEAST_TURNS,
+    of_turns: Callable[[list[float]], float] = min,
 ) -> dict[str, float]:
     """Time several calls in turn.
 
@@ -64,11 +66,13 @@ def interleaved(
         What prepares a turn, uncounted.
     least
         Fewest turns of each.
+    of_turns
+        Which turn counts: the best one, or `statistics.median` where threads work together.
 
     Returns
     -------
     dict
-        By name, the seconds per unit of the best turn.
+        By name, the seconds per unit of the turn that counts.
     """
     turns: dict[str, list[float]] = {name: [] for name in calls}
     share = budget / len(calls)
@@ -79,7 +83,7 @@ def interleaved(
                 break
             for name in active:
                 turns[name].append(seconds(calls[name][0], (before or {}).get(name)))
-    return {name: min(taken) / calls[name][1] for name, taken in turns.items()}
+    return {name: of_turns(taken) / calls[name][1] for name, taken in turns.items()}
 
 
 def added_peak(where: str, **arguments: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -88,7 +89,7 @@ class NormalizeSampled(BatchTransform):
                 remedy = "; `dynaclr preprocess` writes statistics to the store"
                 raise DynaclrError(f"sample {sample} has no {self.level} {name!r} of {key!r}{remedy}")
             value = value[step]
-        if not isinstance(value, (int, float, np.number)) or not np.isfinite(value):
+        if not isinstance(value, (int, float, np.integer, np.floating)) or not math.isfinite(value):
             raise DynaclrError(f"sample {sample} has {self.level} {name}={value!r} of {key!r}, which is not finite")
         if name == self.divisor and value <= 0:
             raise DynaclrError(
