@@ -85,9 +85,10 @@ class Demo:
         self.optimizer.step()
 
     def encode(self) -> None:
-        """Pass one batch through the encoder, forward and backward."""
-        for name in ("anchor", "positive"):
-            self.encoder(self.ready[name])[1].sum().backward()
+        """Pass one batch through the encoder as often, forward and backward."""
+        for _ in range(STEPS):
+            for name in ("anchor", "positive"):
+                self.encoder(self.ready[name])[1].sum().backward()
 
     def with_loader(self) -> None:
         """Take batches from the loader and train on them."""
@@ -116,7 +117,7 @@ def measure(scale: Scale) -> Iterator[Entry]:
                 "loader": (demo.with_loader, STEPS),
                 "no loader": (demo.without_loader, STEPS),
                 "no transforms": (demo.without_transforms, STEPS),
-                "encoder": (demo.encode, 1),
+                "encoder": (demo.encode, STEPS),
             }
             taken = interleaved(calls, 4 * scale.budget, least=5)
         finally:

@@ -62,30 +62,25 @@ def distinct(size: Ints, count: Ints, key: Words) -> Ints:
         return np.empty(0, dtype=np.int64)
     inverted = 2 * count > size
     picked = np.where(inverted, size - count, count)
-    run, value = _first_different(size, picked, key)
+    # Expected number of members until `count` of `size` are seen is size * log(size / (size - count)) <= 1.39 * count.
+    tries = np.where(picked > 0, picked + picked * picked // np.maximum(size, 1) + 6, 0)
+    run, value = _first_different(size, picked, key, tries)
     if inverted.any():
         run, value = _complement(size, inverted, run, value)
     return value
 
 
-def _first_different(size: Ints, count: Ints, key: Words) -> tuple[Ints, Ints]:
+def _first_different(size: Ints, count: Ints, key: Words, tries: Ints) -> tuple[Ints, Ints]:
     """Return run and value of the first `count` different members of each key's sequence, sorted by both."""
-    # Expected number of members until `count` of `size` are seen is size * log(size / (size - count)) <= 1.39 * count.
-    tries = np.where(count > 0, count + count * count // np.maximum(size, 1) + 6, 0)
     run, value, short = _attempt(size, count, key, tries)
     if not short.any():
         return run, value
     # The few unlucky draws look further along the same sequence, so luck changes nothing but the time it takes.
-    again = np.flatnonzero(short)
-    found = [(run[~short[run]], value[~short[run]])]
-    while len(again):
-        tries = tries * 2
-        run, value, short = _attempt(size[again], count[again], key[again], tries[again])
-        found.append((again[run[~short[run]]], value[~short[run]]))
-        again = again[short]
-    run, value = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    order = np.lexsort((value, run))
-    return run[order], value[order]
+    lucky, again = np.flatnonzero(~short[run]), np.flatnonzero(short)
+    more_run, more_value = _first_different(size[again], count[again], key[again], 2 * tries[again])
+    run, value, more_run = run[lucky], value[lucky], again[more_run]
+    at = np.searchsorted(run, more_run)
+    return np.insert(run, at, more_run), np.insert(value, at, more_value)
 
 
 def _attempt(size: Ints, count: Ints, key: Words, tries: Ints) -> tuple[Ints, Ints, NDArray[np.bool_]]:
