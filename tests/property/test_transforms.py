@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -160,6 +161,16 @@ def test_matrices_are_monais(values: dict[str, list[float]], sheared: int) -> No
     expected = expected @ create_scale(3, [1 + v for v in scale])
     seen = affine_matrices(torch.tensor([[*rotate, *shears, *translate, *scale]], dtype=torch.float64))[0]
     np.testing.assert_allclose(seen.numpy(), np.asarray(expected), atol=1e-9)
+
+
+@given(st.lists(st.floats(-0.5, 0.5), min_size=6, max_size=6))
+def test_shears_follow_each_other(shears: list[float]) -> None:
+    """Several shears are one after the other, the first of them nearest to the voxel."""
+    alone = [torch.zeros(1, 15, dtype=torch.float64) for _ in shears]
+    for i, factor in enumerate(shears):
+        alone[i][0, 3 + i] = factor
+    expected = functools.reduce(torch.matmul, [affine_matrices(one)[0] for one in reversed(alone)])
+    np.testing.assert_allclose(affine_matrices(torch.stack(alone).sum(0))[0].numpy(), expected.numpy(), atol=1e-12)
 
 
 def test_channels_of_any_kind_are_moved_alike() -> None:
