@@ -15,6 +15,7 @@ from torch import distributed
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from dynaclr.cascade.axes import ConditionAxis, ExperimentAxis
+from dynaclr.cascade.fold import _CHUNK, _ONE_BY_ONE
 from dynaclr.errors import DynaclrError, RepeatedAnchorsWarning
 from dynaclr.sampler import FlexibleBatchSampler
 
@@ -273,24 +274,24 @@ def test_after_the_last_batch_none_is_left() -> None:
 
 def test_chunks_are_invisible() -> None:
     """Batches are composed many at a time; an epoch longer than that has each batch once, in order."""
-    table = pd.DataFrame(
-        {"experiment": "a", "condition": "u", "lineage_id": np.arange(9000) // 9000}, index=range(9000)
-    )
-    made = FlexibleBatchSampler(table, 1, num_replicas=1, rank=0)
+    rows = 2 * _CHUNK + 12
+    table = pd.DataFrame({"experiment": "a", "condition": "u"}, index=range(rows))
+    made = FlexibleBatchSampler(table, 4, num_replicas=1, rank=0)
     drawn = batches(made)
-    assert sorted(row for (row,) in drawn) == list(range(9000))
-    assert made.batch(8500) == drawn[8500]
-    assert made.state_dict()["batches"] == 9000
+    assert sorted(row for batch in drawn for row in batch) == list(range(rows))
+    assert made.batch(rows // 4 - 2) == drawn[-2]
+    assert made.state_dict()["batches"] == rows // 4
 
 
 def test_conflicts_are_counted_over_the_chunks(caplog: pytest.LogCaptureFixture) -> None:
     """The whole epoch is counted, however it is composed, and told in one sentence."""
-    table = pd.DataFrame({"experiment": "a", "condition": "u", "lineage_id": np.zeros(16_400, int)})
+    table = pd.DataFrame({"experiment": "a", "condition": "u", "lineage_id": np.zeros(9 * _ONE_BY_ONE, int)})
     with caplog.at_level(logging.INFO, logger="dynaclr.sampler"):
-        batches(FlexibleBatchSampler(table, 4100, exclusive_by="lineage_id"))
+        batches(FlexibleBatchSampler(table, 3, exclusive_by="lineage_id"))
     assert caplog.messages == [
         (
-            "epoch 0: 4 of 4 batches hold anchors that share a value of exclusive_by=('lineage_id',), "
+            f"epoch 0: {3 * _ONE_BY_ONE} of {3 * _ONE_BY_ONE} batches hold anchors that share a value of "
+            "exclusive_by=('lineage_id',), "
             "because a stratum has fewer values than its quota, or shares them with another stratum"
         )
     ]
