@@ -92,11 +92,6 @@ def below(words: NDArray[np.uint64], bound: ArrayLike) -> NDArray[np.int64]:
     return scaled.astype(np.int64)
 
 
-def uniforms(seed: int, epoch: int, purpose: str, *counters: ArrayLike) -> NDArray[np.float64]:
-    """Return one float64 in ``[0, 1)`` for each tuple of counters (see `keys`), a multiple of ``2**-53``."""
-    return fractions(keys(seed, epoch, purpose, *counters))
-
-
 def generator(seed: int, epoch: int, purpose: str, *counters: int) -> np.random.Generator:
     """Return a NumPy generator that belongs to one address: a PCG64 that starts from its digest.
 
