@@ -22,7 +22,7 @@ from dynaclr.index import MultiExperimentIndex
 from dynaclr.pixels import Image, PatchReader
 from dynaclr.positives import occurrences
 from dynaclr.preprocess import compute_statistics
-from dynaclr_strategies.descriptions import RegistryDescription
+from dynaclr_strategies.descriptions import RegistryDescription, TrackDescription
 from dynaclr_strategies.pixels import fov_pixels
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.writers import write_registry
@@ -124,6 +124,29 @@ def test_images_of_many_experiments_are_told_apart() -> None:
             pixels = fov_pixels(description, experiment.name, str(seen["fov_name"]))
             y, x = seen["y_clamp"] - 4, seen["x_clamp"] - 6
             assert np.array_equal(crop, pixels[seen["t"], channels, :1, y : y + 9, x : x + 12])
+
+
+def test_a_steep_decay_takes_the_nearest_that_there_is() -> None:
+    """Where the nearest offsets have no candidate, the likeliest of the others is taken, however unlikely that was."""
+    description = two_experiments()
+    cells = (TrackDescription(1, (0, 3, 4), y=30.0, x=30.0), TrackDescription(2, (0, 1, 2), y=20.0, x=20.0))
+    description = replace(
+        description,
+        experiments=tuple(
+            replace(one, wells=tuple(replace(w, fovs=(replace(w.fovs[0], tracks=cells),)) for w in one.wells))
+            for one in description.experiments
+        ),
+    )
+    with written(description) as registry:
+        dataset = MultiExperimentTripletDataset(make_index(registry), tau_decay_rate=5000.0)
+    anchors = dataset.index.valid_anchors
+    taus = dataset.positives(list(range(len(dataset))))[1]
+    assert dict(zip(zip(anchors["track_id"], anchors["t"], strict=True), taus.tolist(), strict=True)) == {
+        (1, 0): 3,
+        (1, 3): 1,
+        (2, 0): 1,
+        (2, 1): 1,
+    }
 
 
 def test_defaults_are_those_of_the_draw() -> None:
