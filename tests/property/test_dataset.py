@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
 from dynaclr.dataset import EpochIndices, MultiExperimentTripletDataset
 from dynaclr.errors import DynaclrError
@@ -126,27 +127,43 @@ def test_images_of_many_experiments_are_told_apart() -> None:
             assert np.array_equal(crop, pixels[seen["t"], channels, :1, y : y + 9, x : x + 12])
 
 
+def dataset_of(tracks: tuple[TrackDescription, ...], **options: Any) -> MultiExperimentTripletDataset:
+    """Return a dataset of one experiment and one FOV with these tracks, whose positives are asked for only."""
+    first = two_experiments(wells=("A/1",), conditions=("mock",)).experiments[0]
+    fov = replace(first.wells[0].fovs[0], tracks=tracks)
+    experiment = replace(first, wells=(replace(first.wells[0], fovs=(fov,)),))
+    with written(replace(two_experiments(), experiments=(experiment,))) as registry:
+        return MultiExperimentTripletDataset(make_index(registry), **options)
+
+
 def test_a_steep_decay_takes_the_nearest_that_there_is() -> None:
     """Where the nearest offsets have no candidate, the likeliest of the others is taken, however unlikely that was."""
-    description = two_experiments()
-    cells = (TrackDescription(1, (0, 3, 4), y=30.0, x=30.0), TrackDescription(2, (0, 1, 2), y=20.0, x=20.0))
-    description = replace(
-        description,
-        experiments=tuple(
-            replace(one, wells=tuple(replace(w, fovs=(replace(w.fovs[0], tracks=cells),)) for w in one.wells))
-            for one in description.experiments
-        ),
-    )
-    with written(description) as registry:
-        dataset = MultiExperimentTripletDataset(make_index(registry), tau_decay_rate=5000.0)
+    gap = TrackDescription(track_id=1, frames=(0, 3, 4), y=30.0, x=30.0)
+    dataset = dataset_of((gap, replace(gap, track_id=2, frames=(0, 1, 2))), tau_decay_rate=5000.0)
     anchors = dataset.index.valid_anchors
-    taus = dataset.positives(list(range(len(dataset))))[1]
-    assert dict(zip(zip(anchors["track_id"], anchors["t"], strict=True), taus.tolist(), strict=True)) == {
-        (1, 0): 3,
-        (1, 3): 1,
-        (2, 0): 1,
-        (2, 1): 1,
-    }
+    taus = dataset.positives(list(range(len(dataset))))[1].tolist()
+    seen = dict(zip(zip(anchors["track_id"], anchors["t"], strict=True), taus, strict=True))
+    assert seen == {(1, 0): 3, (1, 3): 1, (2, 0): 1, (2, 1): 1}
+
+
+def test_an_anchor_with_gaps_draws_among_what_it_has() -> None:
+    """Offset 1 has no candidate and offset 4 has two: the others keep their proportions, and two share alike.
+
+    The frequencies of 40,000 draws are compared by a chi-squared test that fails by chance once in 1e9 seeds.
+    """
+    mother = TrackDescription(track_id=1, frames=(0, 2, 3), y=30.0, x=30.0)
+    daughters = tuple(replace(mother, track_id=i, frames=(4,), parent=1, y=20.0 + 5 * i) for i in (2, 3))
+    dataset = dataset_of((mother, *daughters))
+    anchors, tracks = dataset.index.valid_anchors, dataset.index.tracks
+    anchor = int(np.flatnonzero((anchors["track_id"] == 1) & (anchors["t"] == 0))[0])
+    rows, taus = dataset.positives([anchor] * 40_000)
+    drawn = list(zip(taus.tolist(), tracks["track_id"].iloc[rows].tolist(), strict=True))
+    weights = {tau: np.exp(-2.0 * (tau - 1) / 3) for tau in (2, 3, 4)}
+    expected = {(2, 1): weights[2], (3, 1): weights[3], (4, 2): weights[4] / 2, (4, 3): weights[4] / 2}
+    assert set(drawn) == set(expected)
+    counts = [drawn.count(one) for one in expected]
+    shares = np.array(list(expected.values())) / sum(weights.values())
+    assert chisquare(counts, 40_000 * shares).pvalue > 1e-9
 
 
 def test_defaults_are_those_of_the_draw() -> None:
