@@ -21,7 +21,7 @@ from dynaclr.errors import DynaclrError
 from dynaclr.experiment import ExperimentRegistry
 from dynaclr.index import MultiExperimentIndex
 from dynaclr.pixels import Image, PatchReader
-from dynaclr.positives import occurrences
+from dynaclr.positives import PositiveDraw, occurrences
 from dynaclr.preprocess import compute_statistics
 from dynaclr_strategies.descriptions import RegistryDescription, TrackDescription
 from dynaclr_strategies.pixels import fov_pixels
@@ -139,11 +139,12 @@ def dataset_of(tracks: tuple[TrackDescription, ...], **options: Any) -> MultiExp
 def test_a_steep_decay_takes_the_nearest_that_there_is() -> None:
     """Where the nearest offsets have no candidate, the likeliest of the others is taken, however unlikely that was."""
     gap = TrackDescription(track_id=1, frames=(0, 3, 4), y=30.0, x=30.0)
-    dataset = dataset_of((gap, replace(gap, track_id=2, frames=(0, 1, 2))), tau_decay_rate=5000.0)
+    others = (replace(gap, track_id=2, frames=(0, 1, 2)), replace(gap, track_id=3, frames=(0, 2)))
+    dataset = dataset_of((gap, *others), tau_decay_rate=5000.0)
     anchors = dataset.index.valid_anchors
     taus = dataset.positives(list(range(len(dataset))))[1].tolist()
     seen = dict(zip(zip(anchors["track_id"], anchors["t"], strict=True), taus, strict=True))
-    assert seen == {(1, 0): 3, (1, 3): 1, (2, 0): 1, (2, 1): 1}
+    assert seen == {(1, 0): 3, (1, 3): 1, (2, 0): 1, (2, 1): 1, (3, 0): 2}
 
 
 def test_an_anchor_with_gaps_draws_among_what_it_has() -> None:
@@ -164,6 +165,22 @@ def test_an_anchor_with_gaps_draws_among_what_it_has() -> None:
     counts = [drawn.count(one) for one in expected]
     shares = np.array(list(expected.values())) / sum(weights.values())
     assert chisquare(counts, 40_000 * shares).pvalue > 1e-9
+
+
+def test_cells_alike_draw_apart() -> None:
+    """Sixty cells of the same four offsets do not all draw the same one, which chance would let happen once in 1e17."""
+    cell = TrackDescription(track_id=1, frames=(0, 1, 2, 3, 4), y=30.0, x=30.0)
+    dataset = dataset_of(tuple(replace(cell, track_id=i + 1, y=16.0 + i / 2) for i in range(60)))
+    first = np.flatnonzero(dataset.index.valid_anchors["t"] == 0).tolist()
+    assert len(set(dataset.positives(first)[1].tolist())) > 1
+
+
+def test_a_row_without_a_positive_is_refused() -> None:
+    """By its number in the table, whatever else the batch holds."""
+    cell = TrackDescription(track_id=1, frames=(0, 1, 2), y=30.0, x=30.0)
+    index = dataset_of((cell,)).index
+    with pytest.raises(DynaclrError, match=r"^row 2 of the index has no positive in its tau range$"):
+        PositiveDraw(index)(np.array([0, 2, 1]), np.array([0, 2, 1]), 0)
 
 
 def test_defaults_are_those_of_the_draw() -> None:
