@@ -127,13 +127,16 @@ def test_images_of_many_experiments_are_told_apart() -> None:
             assert np.array_equal(crop, pixels[seen["t"], channels, :1, y : y + 9, x : x + 12])
 
 
-def dataset_of(tracks: tuple[TrackDescription, ...], **options: Any) -> MultiExperimentTripletDataset:
+def dataset_of(
+    tracks: tuple[TrackDescription, ...], tau_range_hours: tuple[float, float] = (0.5, 2.0), **options: Any
+) -> MultiExperimentTripletDataset:
     """Return a dataset of one experiment and one FOV with these tracks, whose positives are asked for only."""
     first = two_experiments(wells=("A/1",), conditions=("mock",)).experiments[0]
     fov = replace(first.wells[0].fovs[0], tracks=tracks)
     experiment = replace(first, wells=(replace(first.wells[0], fovs=(fov,)),))
     with written(replace(two_experiments(), experiments=(experiment,))) as registry:
-        return MultiExperimentTripletDataset(make_index(registry), **options)
+        index = make_index(registry, tau_range_hours=tau_range_hours)
+        return MultiExperimentTripletDataset(index, tau_range_hours=tau_range_hours, **options)
 
 
 def test_a_steep_decay_takes_the_nearest_that_there_is() -> None:
@@ -165,6 +168,14 @@ def test_an_anchor_with_gaps_draws_among_what_it_has() -> None:
     counts = [drawn.count(one) for one in expected]
     shares = np.array(list(expected.values())) / sum(weights.values())
     assert chisquare(counts, 40_000 * shares).pvalue > 1e-9
+
+
+def test_the_farthest_of_two_offsets_decays_in_full() -> None:
+    """At offsets of 1 and 2 frames, the second is ``exp(-2)`` as likely; one seed in 1e9 fails by chance."""
+    cell = TrackDescription(track_id=1, frames=(0, 1, 2), y=30.0, x=30.0)
+    taus = dataset_of((cell,), tau_range_hours=(0.5, 1.0)).positives([0] * 40_000)[1]
+    expected = 40_000 * np.array([1.0, np.exp(-2.0)]) / (1 + np.exp(-2.0))
+    assert chisquare([(taus == 1).sum(), (taus == 2).sum()], expected).pvalue > 1e-9
 
 
 def test_cells_alike_draw_apart() -> None:

@@ -68,6 +68,12 @@ def test_skipping_counts_only_what_is_left(lists: list[list[int]], data: st.Data
     assert skipping(rank, rank_run, taken, run, len(lists)).tolist() == expected
 
 
+def test_a_rank_beyond_a_power_of_two_stays_in_its_run() -> None:
+    """The largest rank needs a bit more than the one before it."""
+    rank, rank_run, taken, taken_run = (np.array(values) for values in ([8], [0], [0, 0], [0, 1]))
+    assert skipping(rank, rank_run, taken, taken_run, 2).tolist() == [9]
+
+
 @given(parts=st.lists(st.tuples(st.integers(-5, 50), st.integers(0, 6)), max_size=8))
 def test_runs_lie_behind_each_other(parts: list[tuple[int, int]]) -> None:
     """Runs from a beginning, and the run and place of each of their elements."""
