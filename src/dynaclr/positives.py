@@ -140,8 +140,6 @@ def occurrences(values: IntArray) -> IntArray:
 def _pick(weights: NDArray[np.float64], u: NDArray[np.float64]) -> IntArray:
     """Return for each row of weights the column that a uniform number falls on; never one of weight zero."""
     cumulative = np.cumsum(weights, axis=1)
-    column = (cumulative <= u[:, None] * cumulative[:, -1:]).sum(axis=1)
-    # Rounding may carry the product up to the whole: then it is the last column that weighs anything.
-    last = weights.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
-    picked: IntArray = np.minimum(column, last)
-    return picked
+    # A fraction is at most 1 - 2**-53, and no sum times that rounds to itself: the column is never beyond the last.
+    column: IntArray = (cumulative <= u[:, None] * cumulative[:, -1:]).sum(axis=1)
+    return column
