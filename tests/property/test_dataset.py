@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import chisquare
+from scipy.stats import chi2_contingency, chisquare
 
 from dynaclr.dataset import EpochIndices, MultiExperimentTripletDataset
 from dynaclr.errors import DynaclrError
 from dynaclr.experiment import ExperimentRegistry
 from dynaclr.index import MultiExperimentIndex
 from dynaclr.pixels import Image, PatchReader
-from dynaclr.positives import PositiveDraw, occurrences
+from dynaclr.positives import PositiveDraw, _pick, occurrences
 from dynaclr.preprocess import compute_statistics
+from dynaclr.randomness import fractions
 from dynaclr_strategies.descriptions import RegistryDescription, TrackDescription
 from dynaclr_strategies.pixels import fov_pixels
 from dynaclr_strategies.ready_made import two_experiments
@@ -153,7 +156,8 @@ def test_a_steep_decay_takes_the_nearest_that_there_is() -> None:
 def test_an_anchor_with_gaps_draws_among_what_it_has() -> None:
     """Offset 1 has no candidate and offset 4 has two: the others keep their proportions, and two share alike.
 
-    The frequencies of 40,000 draws are compared by a chi-squared test that fails by chance once in 1e9 seeds.
+    The frequencies of 40,000 draws are compared by a chi-squared test, and so is what each draw is followed by, since
+    draws know nothing of each other; either fails by chance once in 1e9 seeds.
     """
     mother = TrackDescription(track_id=1, frames=(0, 2, 3), y=30.0, x=30.0)
     daughters = tuple(replace(mother, track_id=i, frames=(4,), parent=1, y=20.0 + 5 * i) for i in (2, 3))
@@ -168,14 +172,37 @@ def test_an_anchor_with_gaps_draws_among_what_it_has() -> None:
     counts = [drawn.count(one) for one in expected]
     shares = np.array(list(expected.values())) / sum(weights.values())
     assert chisquare(counts, 40_000 * shares).pvalue > 1e-9
+    follows = Counter(pairwise(drawn))
+    table = [[follows[one, other] for other in expected] for one in expected]
+    assert chi2_contingency(table).pvalue > 1e-9
+
+
+@given(weights=st.lists(st.floats(0, 1), max_size=6).map(lambda rest: [0.0, *rest, 1.0, 0.0]))
+def test_extreme_numbers_pick_what_weighs_something(weights: list[float]) -> None:
+    """The smallest fraction and the largest fall on the first and the last column that weigh anything."""
+    words = np.array([0, 2**64 - 1], dtype=np.uint64)
+    picked = _pick(np.array([weights, weights]), fractions(words))
+    cumulative = np.cumsum(weights)
+    assert picked.tolist() == [np.flatnonzero(cumulative)[0], np.searchsorted(cumulative, cumulative[-1])]
 
 
 def test_the_farthest_of_two_offsets_decays_in_full() -> None:
-    """At offsets of 1 and 2 frames, the second is ``exp(-2)`` as likely; one seed in 1e9 fails by chance."""
-    cell = TrackDescription(track_id=1, frames=(0, 1, 2), y=30.0, x=30.0)
-    taus = dataset_of((cell,), tau_range_hours=(0.5, 1.0)).positives([0] * 40_000)[1]
-    expected = 40_000 * np.array([1.0, np.exp(-2.0)]) / (1 + np.exp(-2.0))
-    assert chisquare([(taus == 1).sum(), (taus == 2).sum()], expected).pvalue > 1e-9
+    """At offsets of 1 and 2 frames, the second is ``exp(-2)`` as likely, and the daughters at both share alike.
+
+    The frequencies of 40,000 draws, and what follows what, are each compared by a chi-squared test that fails by chance
+    once in 1e9 seeds.
+    """
+    mother = TrackDescription(track_id=1, frames=(0,), y=30.0, x=30.0)
+    daughters = tuple(replace(mother, track_id=i, frames=(1, 2), parent=1, y=20.0 + 5 * i) for i in (2, 3))
+    dataset = dataset_of((mother, *daughters), tau_range_hours=(0.5, 1.0))
+    anchors, tracks = dataset.index.valid_anchors, dataset.index.tracks
+    rows, taus = dataset.positives([int(np.flatnonzero(anchors["track_id"] == 1)[0])] * 40_000)
+    drawn = list(zip(taus.tolist(), tracks["track_id"].iloc[rows].tolist(), strict=True))
+    expected = {(tau, daughter): np.exp(-2.0 * (tau - 1)) for tau in (1, 2) for daughter in (2, 3)}
+    shares = np.array(list(expected.values())) / sum(expected.values())
+    assert chisquare([drawn.count(one) for one in expected], 40_000 * shares).pvalue > 1e-9
+    follows = Counter(pairwise(drawn))
+    assert chi2_contingency([[follows[one, other] for other in expected] for one in expected]).pvalue > 1e-9
 
 
 def test_cells_alike_draw_apart() -> None:
