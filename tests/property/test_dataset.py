@@ -222,13 +222,15 @@ def test_a_row_without_a_positive_is_refused() -> None:
 
 
 def test_defaults_are_those_of_the_draw() -> None:
-    """A decay rate of 2, seed 0, and nothing kept in memory."""
-    index = _shared_dataset().index
+    """A decay rate of 2, seed 0, and nothing kept in memory; so are those of the draw by itself."""
+    index, draw = _shared_dataset().index, PositiveDraw(_shared_dataset().index)
     anchors = list(range(len(_shared_dataset())))
+    rows = index.valid_anchors["row"].to_numpy()
     explicit = MultiExperimentTripletDataset(index, tau_decay_rate=2.0, seed=0, cache_pool_bytes=0)
     for epoch in range(4):
         seen = _shared_dataset().positives(EpochIndices(anchors, epoch))
         assert np.array_equal(seen, explicit.positives(EpochIndices(anchors, epoch)))
+        assert np.array_equal(seen, draw(rows, np.array(anchors), epoch))
 
 
 def test_lineage_codes_are_int64() -> None:
