@@ -1,7 +1,8 @@
 """Time and memory, measured so that other work on the machine disturbs all sides alike.
 
 The sides of a comparison take turns within one run, and the best turn of each counts: noise only ever adds. Where
-several threads work together luck may also save time, and the middle turn counts. Python's garbage collector waits
+several threads work together luck may also save time, and the middle turn counts; and where times differ from process
+to process, with the memory that each happens to get, the middle one of several. Python's garbage collector waits
 meanwhile. Memory is measured in a process of its own.
 """
 
@@ -13,7 +14,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,9 +97,52 @@ def added_peak(where: str, **arguments: Any) -> float:
     **arguments
         Its arguments; plain values.
     """
+    return float(in_own_process("benchmarks.timing:peak_above", where=where, arguments=arguments))
+
+
+def in_own_process(where: str, /, **arguments: Any) -> Any:
+    """Call a function in a new process.
+
+    Parameters
+    ----------
+    where
+        ``"module:function"``.
+    **arguments
+        Its arguments; plain values.
+
+    Returns
+    -------
+    object
+        What the function returned, a plain value.
+
+    Raises
+    ------
+    RuntimeError
+        If it failed; with what it printed.
+    """
     command = [sys.executable, "-m", "benchmarks.timing", where, json.dumps(arguments)]
-    finished = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1])  # noqa: S603
-    return float(finished.stdout.splitlines()[-1])
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)  # noqa: S603
+    if finished.returncode:
+        raise RuntimeError(f"{where} with {arguments!r} failed in its own process:\n{finished.stderr}")
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+def middle_process(taken: Sequence[Mapping[str, float]], ours: str, limit: str) -> dict[str, float]:
+    """Return what two sides took in the process whose ratio of them is the middle one.
+
+    Parameters
+    ----------
+    taken
+        By name, the seconds of each side, of an odd number of processes.
+    ours, limit
+        The names of the two.
+
+    Returns
+    -------
+    dict
+        All that this process measured.
+    """
+    return dict(sorted(taken, key=lambda one: one[ours] / one[limit])[len(taken) // 2])
 
 
 def holding(before: int, within: int) -> Call:
@@ -107,15 +151,22 @@ def holding(before: int, within: int) -> Call:
     return lambda: (len(held), bytearray(within * 2**20))
 
 
-def _print_added_peak(where: str, arguments: Mapping[str, Any]) -> None:
-    module, _, function = where.partition(":")
-    call: Call = getattr(importlib.import_module(module), function)(**arguments)
+def peak_above(where: str, arguments: Mapping[str, Any]) -> float:
+    """Return by how many MiB a call raises the peak of this process, see `added_peak`."""
+    call: Call = _function(where)(**arguments)
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew from what is held now
     before = _high_water_mark()
     kept = call()
-    print((_high_water_mark() - before) / 2**10)
+    added = (_high_water_mark() - before) / 2**10
     del kept
+    return added
+
+
+def _function(where: str) -> Callable[..., Any]:
+    module, _, name = where.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
 
 
 def _high_water_mark() -> int:
@@ -125,4 +176,4 @@ def _high_water_mark() -> int:
 
 
 if __name__ == "__main__":
-    _print_added_peak(sys.argv[1], json.loads(sys.argv[2]))
+    print(json.dumps(_function(sys.argv[1])(**json.loads(sys.argv[2]))))

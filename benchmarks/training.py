@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks.model import Entry, Figure, Scale, at_most
-from benchmarks.timing import interleaved
+from benchmarks.timing import in_own_process, interleaved, middle_process
 from dynaclr.datamodule import MultiExperimentDataModule
 from dynaclr.demo.movies import write_movies
 from dynaclr.encoder import ContrastiveEncoder
@@ -23,6 +23,7 @@ from dynaclr.transforms import NormalizeSampled, RandAffined, RandGaussianNoised
 
 GROUP = "training step"
 BATCH, STEPS = 32, 8
+PROCESSES = 3
 
 
 class Demo:
@@ -108,26 +109,35 @@ class Demo:
 
 def measure(scale: Scale) -> Iterator[Entry]:
     """Measure the row of the training step."""
-    with tempfile.TemporaryDirectory() as folder:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # as on a GPU, the encoder leaves a core to the loader
-        try:
-            demo = Demo(Path(folder))
-            calls: dict[str, tuple[Callable[[], object], int]] = {
-                "loader": (demo.with_loader, STEPS),
-                "no loader": (demo.without_loader, STEPS),
-                "no transforms": (demo.without_transforms, STEPS),
-                "encoder": (demo.encode, STEPS),
-            }
-            taken = interleaved(calls, 4 * scale.budget, least=9, of_turns=median)
-        finally:
-            torch.set_num_threads(threads)
+    budget = 4 * scale.budget / PROCESSES
+    taken = [in_own_process("benchmarks.training:one_process", budget=budget) for _ in range(PROCESSES)]
     for work, ours, limit in (
         ("all of it, beside the step on a batch in memory", "loader", "no loader"),
         ("all of it, beside the encoder alone", "loader", "encoder"),
         ("loss and optimizer, beside the encoder alone", "no transforms", "encoder"),
     ):
-        figure = Figure(GROUP, work, BATCH, "batch size", "step", {"ours": taken[ours], "limit": taken[limit]})
+        middle = middle_process(taken, ours, limit)
+        figure = Figure(GROUP, work, BATCH, "batch size", "step", {"ours": middle[ours], "limit": middle[limit]})
         yield figure
         if ours == "loader":
             yield at_most(GROUP, work, "times that", figure.over_limit, 1.1)
+
+
+def one_process(budget: float) -> dict[str, float]:
+    """Return the seconds that a step takes in this process: whole, and with less and less around the encoder.
+
+    Parameters
+    ----------
+    budget
+        Seconds to spend on the turns.
+    """
+    torch.set_num_threads(1)  # as on a GPU, the encoder leaves a core to the loader
+    with tempfile.TemporaryDirectory() as folder:
+        demo = Demo(Path(folder))
+        calls: dict[str, tuple[Callable[[], object], int]] = {
+            "loader": (demo.with_loader, STEPS),
+            "no loader": (demo.without_loader, STEPS),
+            "no transforms": (demo.without_transforms, STEPS),
+            "encoder": (demo.encode, STEPS),
+        }
+        return interleaved(calls, budget, least=5, of_turns=median)

@@ -24,7 +24,7 @@ from benchmarks import baselines, limits
 from benchmarks.__main__ import main
 from benchmarks.model import Results, at_least, at_most
 from benchmarks.sampler import anchors, combinations
-from benchmarks.timing import added_peak, interleaved
+from benchmarks.timing import added_peak, in_own_process, interleaved, middle_process
 
 DESCRIPTION = two_experiments(wells=("A/1", "B/1"), tracks=7, divisions=2, frames=8, size=(24, 24))
 
@@ -157,6 +157,23 @@ def test_figures_are_of_the_best_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_is_that_of_the_call_alone() -> None:
     """What was held before the call is not counted, what the call holds is."""
     assert 95 < added_peak("benchmarks.timing:holding", before=200, within=100) < 110
+
+
+def test_a_failure_in_another_process_is_told() -> None:
+    """What a process of its own returns comes back; if it fails, so does the run, with its traceback."""
+    assert in_own_process("benchmarks.timing:middle_process", taken=[{"a": 1, "b": 2}], ours="a", limit="b") == {
+        "a": 1,
+        "b": 2,
+    }
+    with pytest.raises(RuntimeError, match=r"(?s)one_process.*KINDS.*IndexError"):
+        in_own_process("benchmarks.patches:one_process", kind=99, batch_size=1, budget=0)
+
+
+def test_the_process_in_the_middle_counts() -> None:
+    """By the ratio of the two sides that are compared, all figures from one and the same process."""
+    taken = [{"a": 1.0, "b": 2.0, "c": 9.0}, {"a": 9.0, "b": 3.0, "c": 1.0}, {"a": 3.0, "b": 3.0, "c": 0.5}]
+    assert middle_process(taken, "a", "b") == taken[2]
+    assert middle_process(taken, "c", "b") == taken[1]
 
 
 def test_results_survive_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
