@@ -150,7 +150,6 @@ class NTXentHCL(NTXentLoss):  # type: ignore[misc]
         """
         batch = _Batch(embeddings, labels, ref_emb, ref_labels, lineage, ref_lineage)
         batch.check(indices_tuple, needs_lineage=self.mask_same_lineage)
-        self.last_clamped_share = torch.zeros((), device=embeddings.device)
         pairs = _Pairs.of(batch, indices_tuple, mask_same_lineage=self.mask_same_lineage)
         loss: Tensor = super().forward(embeddings, labels, pairs, ref_emb, ref_labels)
         return loss
@@ -161,6 +160,7 @@ class NTXentHCL(NTXentLoss):  # type: ignore[misc]
         """Return what the reducer takes: one loss per pair of anchor and positive (called by ``forward``)."""
         del labels, ref_labels  # `pairs` holds what they say
         if pairs.are_too_few:
+            self.last_clamped_share = torch.zeros((), device=embeddings.device)
             zero: dict[str, dict[str, Any]] = self.zero_losses()
             return zero
         with torch.autocast(embeddings.device.type, enabled=False):
@@ -178,9 +178,11 @@ class NTXentHCL(NTXentLoss):  # type: ignore[misc]
         negative, log_count, alone = (each.index_select(0, pairs.anchors) for each in of_anchors)
         # -log(e^s / (e^s + e^D)) = softplus(D - s); beyond 40, softplus is its argument in float64 too
         margin = negative - positive
+        share = torch.zeros((), device=margin.device)
         if self.tau_plus:
             margin, clamped = _debiased(margin, positive, log_count, self.tau_plus, 1 / self.temperature)
-            self.last_clamped_share = (clamped & ~alone).float().mean()
+            share = clamped.masked_fill(alone, False).mean(dtype=torch.float32)
+        self.last_clamped_share = share  # once: assigning to a module takes as long as two operations
         losses = functional.softplus(margin, threshold=40)
         return losses.masked_fill(alone, 0)
 
@@ -312,10 +314,9 @@ def _log_weighted_sum(logits: Tensor, pairs: _Pairs, beta: float) -> tuple[Tenso
             terms = terms * pairs.times
         return (terms.sum(1) + one_if_alone).log()
 
-    total = log_sum(1 + beta) + hardest
-    if beta:
-        total = total - log_sum(beta) + log_count
-    return total, log_count, alone
+    if not beta:
+        return log_sum(1) + hardest, log_count, alone
+    return log_sum(1 + beta) - log_sum(beta) + (hardest + log_count), log_count, alone
 
 
 def _debiased(
@@ -328,8 +329,8 @@ def _debiased(
     floor = log_count - sharpness - positive
     # log(e^D - tau N e^s) = D + log(1 - e^x); where x >= 0 the difference is not positive and has no logarithm
     excess = log_count + math.log(tau_plus) - margin
-    log_rest = (-torch.expm1(excess.clamp(max=-torch.finfo(excess.dtype).tiny))).log()
-    debiased = margin + (log_rest - math.log1p(-tau_plus))
+    rest = torch.expm1(excess.clamp(max=-torch.finfo(excess.dtype).tiny)) * (-1 / (1 - tau_plus))
+    debiased = margin + rest.log()
     clamped = (excess >= 0) | (debiased < floor)
     return torch.where(clamped, floor, debiased), clamped
 
@@ -361,7 +362,7 @@ class _Unit(torch.autograd.Function):
         # Of saved inputs and outputs only, so that it can be differentiated again.
         length = (_at_least_float32(embeddings) * unit).sum(1, keepdim=True).masked_fill(is_short, NORM_FLOOR)
         along = (unit * gradient).sum(1, keepdim=True).masked_fill(is_short, 0)  # of length 1, it can only turn
-        of_rows: Tensor = (gradient - unit * along) / length
+        of_rows: Tensor = torch.addcmul(gradient, unit, along, value=-1) / length
         if of_rows.dtype != embeddings.dtype:
             limits = torch.finfo(embeddings.dtype)
             of_rows = of_rows.clamp(limits.min, limits.max).to(embeddings.dtype)
