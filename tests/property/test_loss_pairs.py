@@ -133,8 +133,15 @@ def test_codes_on_the_cpu_make_pairs_on_the_device(lineage: torch.Tensor | None)
         assert {tensor.device.type for tensor in tensors} == {"meta"}
 
 
-def test_the_share_lies_where_the_embeddings_lie() -> None:
-    """Before anything is computed, too."""
-    loss = NTXentHCL()
+@pytest.mark.parametrize("tau_plus", [0.0, 0.1])
+def test_the_share_lies_where_the_embeddings_lie(tau_plus: float) -> None:
+    """Where there are too few pairs to compute anything, where nothing is debiased and where something is."""
+    loss = NTXentHCL(tau_plus=tau_plus)
     loss(torch.empty(2, 2, device="meta"), torch.tensor([0, 1]))
+    assert loss.last_clamped_share.device.type == "meta"
+    logits = torch.empty(3, 3, device="meta")
+    loss._pair_losses(
+        logits,
+        _Pairs.of(_Batch(logits, torch.tensor([0, 0, 1]), None, None, None, None), None, mask_same_lineage=False),
+    )
     assert loss.last_clamped_share.device.type == "meta"
