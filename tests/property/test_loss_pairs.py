@@ -9,7 +9,7 @@ import pytest
 import torch
 from pytorch_metric_learning.losses import NTXentLoss
 
-from dynaclr.loss import NTXentHCL, _Batch, _Pairs
+from dynaclr.loss import NTXentHCL, _Batch, _debiased, _Pairs
 
 GENERATOR = torch.Generator().manual_seed(0)
 ROWS = torch.randn(5, 3, generator=GENERATOR, dtype=torch.float64)
@@ -131,6 +131,14 @@ def test_codes_on_the_cpu_make_pairs_on_the_device(lineage: torch.Tensor | None)
     for pairs in made:
         tensors = [pairs.anchors, pairs.positives, pairs.excluded, *([] if pairs.times is None else [pairs.times])]
         assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
+def test_a_debiased_sum_of_exactly_nothing_is_at_its_floor() -> None:
+    """At a low temperature the floor is far below whatever stands in for the logarithm of nothing."""
+    half, positive, log_count = torch.tensor([[0.5], [100.0], [1.0]]).unbind()
+    debiased, clamped = _debiased(half.log(), positive, log_count.log(), tau_plus=0.5, sharpness=100.0)
+    assert clamped.all()
+    assert debiased.item() == -200
 
 
 @pytest.mark.parametrize("tau_plus", [0.0, 0.1])
