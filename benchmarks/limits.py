@@ -38,6 +38,9 @@ def gather(columns: Sequence[Ints], rows: Ints) -> list[Ints]:
 class BareReads:
     """Windows read with TensorStore, all at once, each into a float32 array of its own.
 
+    What one line of TensorStore does, not the least there is: it gets new memory for every window, and does not say
+    that windows share chunks, so that something faster can be written.
+
     Parameters
     ----------
     arrays

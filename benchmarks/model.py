@@ -25,7 +25,7 @@ class Scale:
 
     @property
     def budget(self) -> float:
-        """Seconds to measure one figure for, all sides of it together."""
+        """Seconds to measure one figure for, all sides of it together; costly ones take a few times that."""
         return 0.5 if self.quick else 6.0
 
 

@@ -108,12 +108,10 @@ class Plates:
 def measure(scale: Scale) -> Iterator[Entry]:
     """Measure the rows of the patches."""
     size = scale.sizes(BATCH, quick=(16,))[0]
+    processes = scale.sizes(PROCESSES, quick=(1,))[0]
     for number, kind in enumerate(KINDS):
-        budget = 2 * scale.budget / PROCESSES
-        taken = [
-            in_own_process("benchmarks.patches:one_process", kind=number, batch_size=size, budget=budget)
-            for _ in range(PROCESSES)
-        ]
+        arguments = {"kind": number, "batch_size": size, "budget": 2 * scale.budget / processes}
+        taken = [in_own_process("benchmarks.patches:one_process", **arguments) for _ in range(processes)]
         figure = Figure(GROUP, kind.name, size, "batch size", "batch", middle_process(taken, "ours", "limit"))
         yield figure
         assert figure.over_limit is not None
@@ -149,8 +147,9 @@ def _turns(plates: Plates, budget: float) -> dict[str, float]:
     calls: dict[str, tuple[Call, int]] = {
         "ours": (plates.ours(), 1),
         "limit": ((lambda: len(bare.read(next(of_bare)))), 1),
-        "baseline": ((lambda: naive(plates.rows[0])), 1),
     }
+    if not kind.cache_pool_bytes:  # the baseline keeps no chunks
+        calls["baseline"] = ((lambda: naive(plates.rows[0])), 1)
     before = dict.fromkeys(calls, plates.forget) if kind.cold else None
     return interleaved(calls, budget, before, least=5, of_turns=median)
 

@@ -142,6 +142,7 @@ def middle_process(taken: Sequence[Mapping[str, float]], ours: str, limit: str) 
     dict
         All that this process measured.
     """
+    assert len(taken) % 2, "an even number has no middle"
     return dict(sorted(taken, key=lambda one: one[ours] / one[limit])[len(taken) // 2])
 
 
@@ -157,10 +158,8 @@ def peak_above(where: str, arguments: Mapping[str, Any]) -> float:
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew from what is held now
     before = _high_water_mark()
-    kept = call()
-    added = (_high_water_mark() - before) / 2**10
-    del kept
-    return added
+    call()
+    return (_high_water_mark() - before) / 2**10
 
 
 def _function(where: str) -> Callable[..., Any]:

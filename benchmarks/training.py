@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -89,6 +91,7 @@ class Demo:
     def encode(self) -> None:
         """Pass one batch through the encoder as often: both views forward, as a loss needs both, then backward."""
         for _ in range(STEPS):
+            self.optimizer.zero_grad()
             sum(self.encoder(self.ready[name])[1].sum() for name in ("anchor", "positive")).backward()
 
     def with_loader(self) -> None:
@@ -108,28 +111,31 @@ class Demo:
 
 
 def measure(scale: Scale) -> Iterator[Entry]:
-    """Measure the row of the training step."""
-    budget = 4 * scale.budget / PROCESSES
-    taken = [in_own_process("benchmarks.training:one_process", budget=budget) for _ in range(PROCESSES)]
+    """Measure the rows of the training step."""
+    processes, least = (1, 1) if scale.quick else (PROCESSES, 5)
+    arguments = {"budget": 4 * scale.budget / processes, "least": least}
+    taken = [in_own_process("benchmarks.training:one_process", **arguments) for _ in range(processes)]
+    middle = middle_process(taken, "loader", "encoder")
     for work, ours, limit in (
         ("all of it, beside the step on a batch in memory", "loader", "no loader"),
         ("all of it, beside the encoder alone", "loader", "encoder"),
         ("loss and optimizer, beside the encoder alone", "no transforms", "encoder"),
     ):
-        middle = middle_process(taken, ours, limit)
         figure = Figure(GROUP, work, BATCH, "batch size", "step", {"ours": middle[ours], "limit": middle[limit]})
         yield figure
         if ours == "loader":
             yield at_most(GROUP, work, "times that", figure.over_limit, 1.1)
 
 
-def one_process(budget: float) -> dict[str, float]:
+def one_process(budget: float, least: int) -> dict[str, float]:
     """Return the seconds that a step takes in this process: whole, and with less and less around the encoder.
 
     Parameters
     ----------
     budget
         Seconds to spend on the turns.
+    least
+        Fewest turns of each.
     """
     torch.set_num_threads(1)  # as on a GPU, the encoder leaves a core to the loader
     with tempfile.TemporaryDirectory() as folder:
@@ -140,4 +146,6 @@ def one_process(budget: float) -> dict[str, float]:
             "no transforms": (demo.without_transforms, STEPS),
             "encoder": (demo.encode, STEPS),
         }
-        return interleaved(calls, budget, least=5, of_turns=median)
+        # The loader reads one batch ahead when its turn ends; nobody else shall work meanwhile.
+        before = {"no loader": partial(time.sleep, 0.1)}
+        return interleaved(calls, budget, before, least=least, of_turns=median)

@@ -22,6 +22,10 @@ NORM_FLOOR = 1e-12
 """Shorter embeddings are divided by this instead of by their norm, as in pytorch-metric-learning."""
 
 
+LARGEST_BETA = 1e30
+"""All weight is on the hardest negative long before; far beyond, float32 would make it zero times infinity."""
+
+
 class NTXentHCL(NTXentLoss):  # type: ignore[misc]
     r"""NT-Xent in which hard negatives count more.
 
@@ -51,7 +55,7 @@ class NTXentHCL(NTXentLoss):  # type: ignore[misc]
     temperature
         Divides the cosine; positive and finite.
     beta
-        Concentration on hard negatives; 0 weights all negatives alike.
+        Concentration on hard negatives, at most 1e30; 0 weights all negatives alike.
     beta_on
         What beta multiplies in the weights' exponent: ``"cosine"``, or ``"logit"``, the cosine over the temperature.
     tau_plus
@@ -67,8 +71,9 @@ class NTXentHCL(NTXentLoss):  # type: ignore[misc]
     Attributes
     ----------
     last_clamped_share : Tensor
-        Share of the last forward's pairs of anchor and positive (with one positive per anchor: of its anchors)
-        at which the debiased sum fell below its floor. Zero without ``tau_plus``. It stays on the device.
+        Share of the pairs of anchor and positive (with one positive per anchor: of the anchors) of the last forward
+        that succeeded at which the debiased sum fell below its floor. Zero without ``tau_plus``. It stays on the
+        device.
 
     Raises
     ------
@@ -88,7 +93,7 @@ class NTXentHCL(NTXentLoss):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         _check_number("temperature", temperature, temperature > 0, "a finite number above 0")
-        _check_number("beta", beta, beta >= 0, "a finite number of at least 0")
+        _check_number("beta", beta, 0 <= beta <= LARGEST_BETA, f"a number from 0 to {LARGEST_BETA:g}")
         _check_number("tau_plus", tau_plus, 0 <= tau_plus < 1, "a number in [0, 1)")
         if beta_on not in get_args(BetaOn):
             names = " or ".join(map(repr, get_args(BetaOn)))
@@ -178,11 +183,11 @@ class NTXentHCL(NTXentLoss):  # type: ignore[misc]
         negative, log_count, alone = (each.index_select(0, pairs.anchors) for each in of_anchors)
         # -log(e^s / (e^s + e^D)) = softplus(D - s); beyond 40, softplus is its argument in float64 too
         margin = negative - positive
-        share = torch.zeros((), device=margin.device)
         if self.tau_plus:
             margin, clamped = _debiased(margin, positive, log_count, self.tau_plus, 1 / self.temperature)
-            share = clamped.masked_fill(alone, False).mean(dtype=torch.float32)
-        self.last_clamped_share = share  # once: assigning to a module takes as long as two operations
+            self.last_clamped_share = clamped.masked_fill(alone, False).mean(dtype=torch.float32)
+        else:
+            self.last_clamped_share = torch.zeros((), device=margin.device)
         losses = functional.softplus(margin, threshold=40)
         return losses.masked_fill(alone, 0)
 

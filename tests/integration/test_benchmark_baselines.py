@@ -6,10 +6,12 @@ import sys
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from dynaclr.experiment import ExperimentRegistry
 from dynaclr.index import MultiExperimentIndex
@@ -23,8 +25,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # `benchmarks` is not instal
 from benchmarks import baselines, limits
 from benchmarks.__main__ import main
 from benchmarks.model import Results, at_least, at_most
+from benchmarks.patches import one_process as one_process_of_patches
 from benchmarks.sampler import anchors, combinations
 from benchmarks.timing import added_peak, in_own_process, interleaved, middle_process
+from benchmarks.training import one_process as one_process_of_training
 
 DESCRIPTION = two_experiments(wells=("A/1", "B/1"), tracks=7, divisions=2, frames=8, size=(24, 24))
 
@@ -159,13 +163,51 @@ def test_memory_is_that_of_the_call_alone() -> None:
     assert 95 < added_peak("benchmarks.timing:holding", before=200, within=100) < 110
 
 
-def test_a_failure_in_another_process_is_told() -> None:
-    """What a process of its own returns comes back; if it fails, so does the run, with its traceback."""
+def test_the_middle_turn_counts_where_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each side gets its fewest turns, then what its share of the time holds; what prepares them is not counted."""
+    lasting = {"quick": [1.0, 9.0, 2.0, 3.0, 4.0, 9.0], "slow": [40.0, 30.0, 50.0]}
+    turns: list[str] = []
+    now = 0.0
+
+    def work(name: str) -> None:
+        nonlocal now
+        now += lasting[name][turns.count(name)]
+        turns.append(name)
+
+    def prepare() -> None:
+        nonlocal now
+        now += 100
+
+    monkeypatch.setattr("benchmarks.timing.time.perf_counter", lambda: now)
+    calls = {"quick": (partial(work, "quick"), 1), "slow": (partial(work, "slow"), 10)}
+    taken = interleaved(calls, budget=36, before={"quick": prepare}, least=3, of_turns=median)
+    assert turns == ["quick", "slow"] * 3 + ["quick"] * 2
+    assert taken == {"quick": 3.0, "slow": 4.0}
+
+
+def test_each_process_measures_all_sides() -> None:
+    """What the runs call by name, at its smallest."""
+    assert one_process_of_patches(kind=0, batch_size=2, budget=0).keys() == {"ours", "limit", "baseline"}
+    assert one_process_of_patches(kind=6, batch_size=2, budget=0).keys() == {"ours", "limit"}
+    threads = torch.get_num_threads()
+    try:
+        taken = one_process_of_training(budget=0, least=1)
+    finally:
+        torch.set_num_threads(threads)
+    assert taken.keys() == {"loader", "no loader", "no transforms", "encoder"}
+
+
+def test_what_another_process_returns_comes_back() -> None:
+    """A plain value."""
     assert in_own_process("benchmarks.timing:middle_process", taken=[{"a": 1, "b": 2}], ours="a", limit="b") == {
         "a": 1,
         "b": 2,
     }
-    with pytest.raises(RuntimeError, match=r"(?s)one_process.*KINDS.*IndexError"):
+
+
+def test_a_failure_in_another_process_is_told() -> None:
+    """With its traceback."""
+    with pytest.raises(RuntimeError, match=r"(?s)one_process.*Traceback.*IndexError"):
         in_own_process("benchmarks.patches:one_process", kind=99, batch_size=1, budget=0)
 
 

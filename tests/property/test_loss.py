@@ -21,7 +21,7 @@ from pytorch_metric_learning.regularizers import LpRegularizer
 from torch import Tensor
 
 from dynaclr.errors import DynaclrError
-from dynaclr.loss import NTXentHCL
+from dynaclr.loss import BetaOn, NTXentHCL
 
 HALVES = (torch.float16, torch.bfloat16)
 DTYPES = (*HALVES, torch.float32)
@@ -134,6 +134,16 @@ def test_autocast_changes_nothing(dtype: torch.dtype) -> None:
     assert inside == loss(embeddings.float(), labels)
 
 
+@pytest.mark.parametrize("beta_on", ["cosine", "logit"])
+def test_the_largest_beta_is_finite(beta_on: BetaOn) -> None:
+    """All weight lies on the hardest negative, and that is all."""
+    embeddings, labels = random_batch(0)
+    rows = embeddings.float().requires_grad_()
+    loss = NTXentHCL(beta=1e30, beta_on=beta_on)(rows, labels)
+    assert loss.isfinite()
+    assert torch.autograd.grad(loss, rows)[0].isfinite().all()
+
+
 @pytest.mark.parametrize("options", [{}, {"beta": 0.0}, {"tau_plus": 0.1}])
 def test_can_be_differentiated_twice(options: dict[str, float]) -> None:
     """Gradients have the right gradients, as penalties on them need; short rows included."""
@@ -211,8 +221,9 @@ def test_does_not_import_monai() -> None:
         ({"temperature": 0}, r"temperature=0 must be a finite number above 0"),
         ({"temperature": math.inf}, r"temperature=inf must be"),
         ({"temperature": math.nan}, r"temperature=nan must be"),
-        ({"beta": -0.1}, r"beta=-0.1 must be a finite number of at least 0"),
+        ({"beta": -0.1}, r"beta=-0.1 must be a number from 0 to 1e\+30"),
         ({"beta": math.inf}, r"beta=inf must be"),
+        ({"beta": 1e31}, r"beta=1e\+31 must be"),
         ({"tau_plus": 1.0}, r"tau_plus=1.0 must be a number in \[0, 1\)"),
         ({"beta_on": "logits"}, r"beta_on='logits' must be 'cosine' or 'logit'; did you mean 'logit'\?"),
         ({"distance": DotProductSimilarity()}, r"distance=DotProductSimilarity.* is not supported"),

@@ -136,9 +136,11 @@ def test_codes_on_the_cpu_make_pairs_on_the_device(lineage: torch.Tensor | None)
 def test_a_debiased_sum_of_exactly_nothing_is_at_its_floor() -> None:
     """At a low temperature the floor is far below whatever stands in for the logarithm of nothing."""
     half, positive, log_count = torch.tensor([[0.5], [100.0], [1.0]]).unbind()
-    debiased, clamped = _debiased(half.log(), positive, log_count.log(), tau_plus=0.5, sharpness=100.0)
+    margin = half.log().requires_grad_()
+    debiased, clamped = _debiased(margin, positive, log_count.log(), tau_plus=0.5, sharpness=100.0)
     assert clamped.all()
     assert debiased.item() == -200
+    assert torch.autograd.grad(debiased.sum(), margin)[0].item() == 0
 
 
 @pytest.mark.parametrize("tau_plus", [0.0, 0.1])
