@@ -93,7 +93,7 @@ class NTXentHCL(NTXentLoss):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         _check_number("temperature", temperature, temperature > 0, "a finite number above 0")
-        _check_number("beta", beta, 0 <= beta <= LARGEST_BETA, f"a number from 0 to {LARGEST_BETA:g}")
+        _check_number("beta", beta, 0 <= beta <= LARGEST_BETA, f"a finite number from 0 to {LARGEST_BETA:g}")
         _check_number("tau_plus", tau_plus, 0 <= tau_plus < 1, "a number in [0, 1)")
         if beta_on not in get_args(BetaOn):
             names = " or ".join(map(repr, get_args(BetaOn)))

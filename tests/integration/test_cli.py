@@ -188,7 +188,7 @@ MISTAKES = {
         "model.encoder: class_path 'dynaclr.encoder.ContrastivEncoder' does not exist; did you mean 'ContrastiveEnc",
     ),
     "module of a class": ({f"{ENCODER}__class_path": "dynaclr.encodr.X"}, "'dynaclr.encodr.X' does not exist"),
-    "loss": ({"model__init_args__loss_function__init_args__beta": -1}, "beta=-1.0 must be a number from 0 to"),
+    "loss": ({"model__init_args__loss_function__init_args__beta": -1}, "beta=-1.0 must be a finite number from 0 to"),
     "schedule": ({"model__init_args__schedule": "Cosine"}, "model.schedule needs Literal['Constant', 'WarmupCosine']"),
     "checkpoint of the model": ({"model__init_args__ckpt_path": "nope.ckpt"}, "ckpt_path='nope.ckpt' does not exist"),
     "trainer key": ({"trainer__max_epocs": 1}, "'trainer.max_epocs' that nobody reads; did you mean 'max_epochs'?"),

@@ -232,7 +232,7 @@ def test_of_tracks_that_cannot_be_ordered() -> None:
     [
         ({"temperature": 0.0}, "temperature=0.0 must be a finite number above 0"),
         ({"temperature": math.inf}, "temperature=inf must be a finite number above 0"),
-        ({"beta": -0.5}, "beta=-0.5 must be a number from 0 to 1e+30"),
+        ({"beta": -0.5}, "beta=-0.5 must be a finite number from 0 to 1e+30"),
         ({"tau_plus": 1.0}, "tau_plus=1.0 must be a number in [0, 1)"),
         ({"tau_plus": -0.1}, "tau_plus=-0.1 must be a number in [0, 1)"),
         ({"beta_on": "zzz"}, "beta_on='zzz' must be 'cosine' or 'logit'"),
