@@ -25,7 +25,7 @@ from dynaclr_strategies.writers import write_registry
 
 GROUP = "patches"
 SIDE, PATCH, FRAMES, BATCH = 512, 160, 12, 128
-PROCESSES = 5
+PROCESSES = 3
 
 
 @dataclass(frozen=True)
