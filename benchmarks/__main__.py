@@ -65,7 +65,7 @@ def _save(results: Results, folder: Path, part: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes, about three minutes; writes no page")
+    parser.add_argument("--quick", action="store_true", help="small sizes, a few minutes; writes no page")
     parser.add_argument("--only", metavar="NAME", help=f"one of {', '.join(_MODULES)}, or a part of its name")
     parser.add_argument("--check", action="store_true", help="exit with 1 if something asked for is missed")
     parser.add_argument("--output", type=Path, default=ROOT / ".benchmarks", help="folder for the results as JSON")

@@ -14,7 +14,7 @@ class Scale:
     Parameters
     ----------
     quick
-        Small sizes, in about three minutes: shows that the harness works, proves nothing.
+        Small sizes, in a few minutes: shows that the harness works, proves nothing.
     """
 
     quick: bool = False
