@@ -21,7 +21,6 @@ BetaOn = Literal["cosine", "logit"]
 NORM_FLOOR = 1e-12
 """Shorter embeddings are divided by this instead of by their norm, as in pytorch-metric-learning."""
 
-
 LARGEST_BETA = 1e30
 """All weight is on the hardest negative long before; far beyond, float32 would make it zero times infinity."""
 
