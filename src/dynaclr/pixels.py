@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _DRIVERS = {2: "zarr", 3: "zarr3"}
 # Windows are handed to TensorStore so many at a time, and it reads them while the next ones are being made up: at first
 # few, so that it need not wait for work, then more, since those of one portion share the reading of chunks.
-_FIRST_PORTION, _LARGEST_PORTION = 8, 64
+_FIRST_PORTION, _LARGEST_PORTION = 2, 64
 
 
 @dataclass(frozen=True)
