@@ -167,7 +167,8 @@ class PatchReader:
                     target.write(sources[i][t, ..., y : y + height, x : x + width], batch=batch)
                     for target, (i, t, y, x) in zip(targets[some], windows[some], strict=True)
                 ]
-        return [future.exception() for future in futures]
+        # The last one first: most others are then done, and each that one waits for is a thread to be woken.
+        return [future.exception() for future in reversed(futures)][::-1]
 
     def _check_inside(
         self, image: NDArray[np.int64], t: NDArray[np.int64], y: NDArray[np.int64], x: NDArray[np.int64]
