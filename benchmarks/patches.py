@@ -25,7 +25,7 @@ from dynaclr_strategies.writers import write_registry
 
 GROUP = "patches"
 SIDE, PATCH, FRAMES, BATCH = 512, 160, 12, 128
-PROCESSES = 3
+PROCESSES = 5
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def measure(scale: Scale) -> Iterator[Entry]:
     size = scale.sizes(BATCH, quick=(16,))[0]
     processes = scale.sizes(PROCESSES, quick=(1,))[0]
     for number, kind in enumerate(KINDS):
-        arguments = {"kind": number, "batch_size": size, "budget": 2 * scale.budget / processes}
+        arguments = {"kind": number, "batch_size": size, "budget": 4 * scale.budget / processes}
         taken = [in_own_process("benchmarks.patches:one_process", **arguments) for _ in range(processes)]
         figure = Figure(GROUP, kind.name, size, "batch size", "batch", middle_process(taken, "ours", "limit"))
         yield figure

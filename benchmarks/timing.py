@@ -1,6 +1,7 @@
 """Time and memory, measured so that other work on the machine disturbs all sides alike.
 
-The sides of a comparison take turns within one run, and the best turn of each counts: noise only ever adds. Where
+The sides of a comparison take turns within one run, in an order drawn anew each round, so that none always finds what
+the same other one left in the caches; and the best turn of each counts: noise only ever adds. Where
 several threads work together luck may also save time, and the middle turn counts; and where times differ from process
 to process, with the memory that each happens to get, the middle one of several. Python's garbage collector waits
 meanwhile. Memory is measured in a process of its own.
@@ -18,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +57,7 @@ def interleaved(
     least: int = _LEAST_TURNS,
     of_turns: Callable[[list[float]], float] = min,
 ) -> dict[str, float]:
-    """Time several calls in turn.
+    """Time several calls in turns, each round in another order.
 
     Parameters
     ----------
@@ -77,12 +80,13 @@ def interleaved(
     """
     turns: dict[str, list[float]] = {name: [] for name in calls}
     share = budget / len(calls)
+    rng = np.random.default_rng(0)
     with without_collector():
         for turn in range(_MOST_TURNS):
             active = [name for name in calls if turn < least or sum(turns[name]) < share]
             if not active:
                 break
-            for name in active:
+            for name in rng.permutation(active).tolist():
                 turns[name].append(seconds(calls[name][0], (before or {}).get(name)))
     return {name: of_turns(taken) / calls[name][1] for name, taken in turns.items()}
 

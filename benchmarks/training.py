@@ -25,7 +25,7 @@ from dynaclr.transforms import NormalizeSampled, RandAffined, RandGaussianNoised
 
 GROUP = "training step"
 BATCH, STEPS = 32, 8
-PROCESSES = 3
+PROCESSES = 5
 
 
 class Demo:
@@ -147,5 +147,5 @@ def one_process(budget: float, least: int) -> dict[str, float]:
             "encoder": (demo.encode, STEPS),
         }
         # The loader reads one batch ahead when its turn ends; nobody else shall work meanwhile.
-        before = {"no loader": partial(time.sleep, 0.1)}
+        before = dict.fromkeys(set(calls) - {"loader"}, partial(time.sleep, 0.1))
         return interleaved(calls, budget, before, least=least, of_turns=median)

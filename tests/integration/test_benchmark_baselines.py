@@ -142,7 +142,7 @@ def test_iohub_writes_the_images(tmp_path: Path, version: str) -> None:
 
 
 def test_figures_are_of_the_best_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every side takes its turns, and what is reported is the shortest of each, per unit of work."""
+    """Every side takes a turn in every round, and what is reported is the shortest of each, per unit of work."""
     turns: list[str] = []
     lasting = {"a": [7.0, 3.0, 4.0, 5.0], "b": [8.0, 6.0, 2.0, 9.0]}
     now = 0.0
@@ -154,7 +154,8 @@ def test_figures_are_of_the_best_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("benchmarks.timing.time.perf_counter", lambda: now)
     taken = interleaved({"a": (partial(work, "a"), 2), "b": (partial(work, "b"), 4)}, budget=0, least=4)
-    assert turns == list("abababab")
+    rounds = ["".join(turns[at : at + 2]) for at in range(0, 8, 2)]
+    assert set(rounds) == {"ab", "ba"}  # neither always finds what the other one left
     assert taken == {"a": 1.5, "b": 0.5}
 
 
@@ -181,7 +182,8 @@ def test_the_middle_turn_counts_where_asked_for(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("benchmarks.timing.time.perf_counter", lambda: now)
     calls = {"quick": (partial(work, "quick"), 1), "slow": (partial(work, "slow"), 10)}
     taken = interleaved(calls, budget=36, before={"quick": prepare}, least=3, of_turns=median)
-    assert turns == ["quick", "slow"] * 3 + ["quick"] * 2
+    assert sorted(turns[:6]) == ["quick"] * 3 + ["slow"] * 3
+    assert turns[6:] == ["quick"] * 2
     assert taken == {"quick": 3.0, "slow": 4.0}
 
 
