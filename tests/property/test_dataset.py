@@ -303,14 +303,16 @@ def test_pixels_that_are_gone_are_an_error_that_names_the_fov() -> None:
         _shared_dataset().__getitems__([0])
 
 
-def test_a_chunk_that_cannot_be_decoded_is_an_error_that_names_the_fov() -> None:
-    """A truncated file stops the run with experiment, FOV and frame."""
+@pytest.mark.parametrize("experiment", ["exp_alpha", "exp_beta"])
+@pytest.mark.parametrize("frame", [0, 2])
+def test_a_chunk_that_cannot_be_decoded_is_an_error_that_names_the_fov(experiment: str, frame: int) -> None:
+    """A truncated file stops the run with experiment, FOV and frame, whichever else the batch reads."""
     with written(two_experiments()) as registry:
         dataset = MultiExperimentTripletDataset(make_index(registry), fit=False)
-        array = registry.positions("exp_alpha")["A/1/0"].array_path
-        (array / "0" / "0" / "0" / "0" / "0").write_bytes(b"short")
-        with pytest.raises(DynaclrError, match="frame 0 of experiment 'exp_alpha', FOV A/1/0 cannot be read"):
-            dataset.__getitems__([0])
+        array = registry.positions(experiment)["A/1/0"].array_path
+        (array / str(frame) / "0" / "0" / "0" / "0").write_bytes(b"short")
+        with pytest.raises(DynaclrError, match=f"frame {frame} of experiment '{experiment}', FOV A/1/0 cannot be read"):
+            dataset.__getitems__(range(len(dataset)))
 
 
 @pytest.mark.parametrize(
