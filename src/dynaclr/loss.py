@@ -21,6 +21,9 @@ BetaOn = Literal["cosine", "logit"]
 NORM_FLOOR = 1e-12
 """Shorter embeddings are divided by this instead of by their norm, as in pytorch-metric-learning."""
 
+_SHRINK = 2.0**-16
+"""The norm of a row may be infinite although its entries are not; this part of it is finite up to 2**32 features."""
+
 LARGEST_BETA = 1e30
 """All weight is on the hardest negative long before; far beyond, float32 would make it zero times infinity."""
 
@@ -364,9 +367,10 @@ class _Unit(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         embeddings, unit, is_short = ctx.saved_tensors
         # Of saved inputs and outputs only, so that it can be differentiated again.
-        length = (_at_least_float32(embeddings) * unit).sum(1, keepdim=True).masked_fill(is_short, NORM_FLOOR)
+        length = (_at_least_float32(embeddings) * (unit * _SHRINK)).sum(1, keepdim=True)
+        length = length.masked_fill(is_short, NORM_FLOOR * _SHRINK)
         along = (unit * gradient).sum(1, keepdim=True).masked_fill(is_short, 0)  # of length 1, it can only turn
-        of_rows: Tensor = torch.addcmul(gradient, unit, along, value=-1) / length
+        of_rows: Tensor = torch.addcmul(gradient, unit, along, value=-1) / length * _SHRINK
         if of_rows.dtype != embeddings.dtype:
             limits = torch.finfo(embeddings.dtype)
             of_rows = of_rows.clamp(limits.min, limits.max).to(embeddings.dtype)
