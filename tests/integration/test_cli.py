@@ -377,7 +377,11 @@ def test_an_interruption_is_quiet(folder: Path, registry: Path) -> None:
         while not list(folder.rglob("*.ckpt")) and running.poll() is None:
             time.sleep(0.2)
         running.send_signal(signal.SIGINT)
-        _, errors = running.communicate(timeout=120)
+        try:
+            _, errors = running.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            _, errors = running.communicate()
     assert running.returncode == 130, errors
     assert "Traceback" not in errors
     assert "dynaclr: error" not in errors
