@@ -1,10 +1,10 @@
 """Time and memory, measured so that other work on the machine disturbs all sides alike.
 
 The sides of a comparison take turns within one run, in an order drawn anew each round, so that none always finds what
-the same other one left in the caches; and the best turn of each counts: noise only ever adds. Where
-several threads work together luck may also save time, and the middle turn counts; and where times differ from process
-to process, with the memory that each happens to get, the middle one of several. Python's garbage collector waits
-meanwhile. Memory is measured in a process of its own.
+the same other one left in the caches. The best turn of each counts: noise only ever adds. Where several threads work
+together luck may also save time, and the middle turn counts; and where times differ from process to process, with the
+memory that each happens to get, the middle one of several. Python's garbage collector waits meanwhile. Memory is
+measured in a process of its own.
 """
 
 from __future__ import annotations
