@@ -146,6 +146,7 @@ class BatchLoader(ThreadDataLoader):
     def _read(self, requests: Iterable[list[int]]) -> Generator[Batch]:
         for batch in read_ahead(self._read_batch, requests, self.num_workers):
             yield self.collate_fn(batch)  # type: ignore[arg-type]  # a batch, not a list of samples
+            del batch  # large: not kept while the caller waits for the next
 
 
 def _identity(batch: Batch) -> Batch:
@@ -270,6 +271,7 @@ class ResumableBatchLoader(BatchLoader):
         for batch in self._read(current.requests()):
             current.handed += 1
             yield batch
+            del batch  # large: not kept while the caller waits for the next
 
 
 class _Pass:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,9 @@ class ArrayPool(Generic[T]):
     A batch is hundreds of megabytes. The allocator returns as much to the system each time, which then has to clear and
     map it again, page by page. May be used by several threads at a time.
 
+    Which arrays are gone is looked up when the next one is lent. A callback at the moment when one goes would be a
+    place where Ctrl-C is lost: Python drops the exceptions of callbacks.
+
     It assumes that nobody reads an array's memory after the last Python object that refers to it is gone. A copy to a
     device that goes on in the background breaks this, unless the data are taken before the call returns: CUDA does so
     with memory that is not pinned, as here, MPS does not. Copy with ``non_blocking=True`` to CUDA only.
@@ -41,7 +45,7 @@ class ArrayPool(Generic[T]):
         Called with memory in the shape in which it is to be lent, once for all the times that it is lent in that shape;
         what it returns may refer to the memory, and is lent along with it.
     keep
-        How many pieces of memory to hold in readiness.
+        How many pieces of memory to hold in readiness; others that came back are let go when the next one is lent.
 
     Examples
     --------
@@ -58,6 +62,8 @@ class ArrayPool(Generic[T]):
     def __init__(self, prepare: Callable[[NDArray[np.float32]], T], keep: int = 2) -> None:
         self._prepare = prepare
         self._spare: deque[_Block[T]] = deque(maxlen=keep)
+        self._lent: list[tuple[weakref.ref[Any], _Block[T]]] = []
+        self._lock = threading.Lock()
 
     def lend(self, shape: tuple[int, ...]) -> tuple[NDArray[np.float32], T]:
         """Return a contiguous array with arbitrary content, and what was prepared of its memory.
@@ -71,11 +77,22 @@ class ArrayPool(Generic[T]):
         if size == 0:
             nothing = np.empty(shape, dtype=np.float32)
             return nothing, self._prepare(nothing)
-        block = self._block(shape, size)
-        # Views of an array refer to the array that owns the memory, not to each other; all of them refer to the lease.
-        lease = (ctypes.c_float * size).from_buffer(block.memory.data)
-        weakref.finalize(lease, self._spare.append, block).atexit = False
+        with self._lock:
+            self._take_back()
+            block = self._block(shape, size)
+            # Views of an array refer to the array that owns the memory, not to each other; all refer to the lease.
+            lease = (ctypes.c_float * size).from_buffer(block.memory.data)
+            self._lent.append((weakref.ref(lease), block))
         return np.frombuffer(memoryview(lease), dtype=np.float32).reshape(shape), block.prepared
+
+    def _take_back(self) -> None:
+        """Move what nobody refers to any more from the lent to the spare."""
+        lent, self._lent = self._lent, []
+        for lease, block in lent:
+            if lease() is None:
+                self._spare.append(block)
+            else:
+                self._lent.append((lease, block))
 
     def _block(self, shape: tuple[int, ...], size: int) -> _Block[T]:
         """Return the last piece that came back, if it is large enough and not wasted on so little."""

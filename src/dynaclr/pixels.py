@@ -136,7 +136,11 @@ class PatchReader:
         # Windows of one frame lie next to each other, so that those of a batch share the reading of chunks.
         order = np.lexsort((t, image)).tolist()
         windows = list(zip(image.tolist(), t.tolist(), y.tolist(), x.tolist(), strict=True))
-        failures = self._copy(sources, [windows[n] for n in order], [targets[n] for n in order])
+        try:
+            failures = self._copy(sources, [windows[n] for n in order], [targets[n] for n in order])
+        except BaseException:
+            self._memory = ArrayPool(_targets)  # after Ctrl-C writing goes on: this memory must not be lent again
+            raise
         for n, failure in zip(order, failures, strict=True):
             if failure is not None:
                 number, frame = windows[n][:2]

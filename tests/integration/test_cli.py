@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ import pytest
 import yaml
 from runs import LIGHTNING_WARNINGS, write_two_experiments
 
-from dynaclr.cli.main import COMMANDS, main
+from dynaclr.cli import simple
+from dynaclr.cli.interruption import repeating_lost_interruptions
+from dynaclr.cli.main import COMMANDS, Command, main
 from dynaclr.cli.sentences import plain_sentence, sentence_of
 from dynaclr.embeddings import read_embeddings
 from dynaclr.errors import DynaclrError, RegistryError
@@ -385,6 +387,59 @@ def test_an_interruption_is_quiet(folder: Path, registry: Path) -> None:
     assert running.returncode == 130, errors
     assert "Traceback" not in errors
     assert "dynaclr: error" not in errors
+
+
+class _Interrupting:
+    """Interrupts the program when it is dropped, where Python can only ignore what is raised."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def _left_early() -> Generator[None]:
+    """Wait when closed, as a loader does, and be interrupted while waiting."""
+    try:
+        yield
+    finally:
+        signal.raise_signal(signal.SIGINT)
+
+
+def _drop_what_interrupts(_: object) -> None:
+    _Interrupting()
+    time.sleep(20)
+
+
+def _drop_a_generator(_: object) -> None:
+    next(_left_early())
+    time.sleep(20)
+
+
+@pytest.mark.parametrize("command", [_drop_what_interrupts, _drop_a_generator])
+def test_an_interruption_is_never_lost(command: Callable[[object], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also not where Python drops the exceptions: in finalizers, and in generators that nobody holds."""
+    monkeypatch.setitem(COMMANDS, "command", Command("", "simple", "command"))
+    monkeypatch.setattr(simple, "command", command, raising=False)
+    hook, deaf = sys.unraisablehook, signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert main(["command"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, deaf)
+    assert sys.unraisablehook is hook
+
+
+def test_a_finalizer_that_fails_is_reported_as_ever(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only interruptions are repeated."""
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+
+    class Failing:
+        def __del__(self) -> None:
+            raise RuntimeError("a bug")
+
+    with repeating_lost_interruptions():
+        Failing()
+    assert "RuntimeError: a bug" in capsys.readouterr().err
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:

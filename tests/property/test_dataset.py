@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -313,6 +313,28 @@ def test_a_chunk_that_cannot_be_decoded_is_an_error_that_names_the_fov(experimen
         (array / str(frame) / "0" / "0" / "0" / "0").write_bytes(b"short")
         with pytest.raises(DynaclrError, match=f"frame {frame} of experiment '{experiment}', FOV A/1/0 cannot be read"):
             dataset.__getitems__(range(len(dataset)))
+
+
+def test_memory_of_an_interrupted_read_is_not_lent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After Ctrl-C TensorStore goes on writing; a batch that is read then must not lie there."""
+    with written(two_experiments()) as registry:
+        dataset = MultiExperimentTripletDataset(make_index(registry), fit=False)
+        dataset.__getitems__([0, 1])
+        copy, under_way = PatchReader._copy, []
+
+        def interrupted(_reader: PatchReader, _sources: object, _windows: object, targets: list[Any]) -> NoReturn:
+            under_way.extend(targets)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(PatchReader, "_copy", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            dataset.__getitems__([0, 1])
+        monkeypatch.setattr(PatchReader, "_copy", copy)
+        anchor = dataset.__getitems__([0, 1])["anchor"]
+        before = anchor.clone()
+        for target in under_way:
+            target.write(-1e9).result()
+        assert torch.equal(anchor, before)
 
 
 @pytest.mark.parametrize(

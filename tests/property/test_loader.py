@@ -6,6 +6,7 @@ import random
 import re
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -40,6 +41,21 @@ class Echo:
             raise DynaclrError("the unlucky chunk cannot be read")
         time.sleep(random.Random(str(indices)).random() * 2e-3)  # noqa: S311  (a delay that differs)
         return {"anchor": list(indices), "epoch": getattr(indices, "epoch", None)}
+
+
+class Counting(Echo):
+    """A dataset that counts how many of its batches somebody still refers to whenever the next is asked for."""
+
+    def __init__(self) -> None:
+        self.batches: list[weakref.ref[torch.Tensor]] = []
+        self.alive: list[int] = []
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Any]:
+        """Return a tensor that can be followed."""
+        self.alive.append(sum(batch() is not None for batch in self.batches))
+        anchor = torch.tensor(indices)
+        self.batches.append(weakref.ref(anchor))
+        return {"anchor": anchor}
 
 
 def make_sampler(ranks: int = 1, rank: int = 0, batches: int = 7) -> FlexibleBatchSampler:
@@ -155,6 +171,17 @@ def test_a_loader_passes_the_error_of_reading_on(workers: int) -> None:
     with pytest.raises(DynaclrError, match="the unlucky chunk cannot be read"):
         next(batches)
     assert readers() == []
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_loader_does_not_keep_what_it_handed_out(workers: int) -> None:
+    """Batches are large: once the caller has dropped one, it is gone before the next is read."""
+    for make in (BatchLoader, ResumableBatchLoader):
+        dataset = Counting()
+        for batch in make(dataset, batch_sampler=make_sampler(), num_workers=workers):
+            del batch
+        assert len(dataset.alive) == 7
+        assert max(dataset.alive) <= workers
 
 
 @pytest.mark.parametrize("workers", WORKERS)

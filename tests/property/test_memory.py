@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 
 import numpy as np
@@ -87,3 +88,13 @@ def test_threads_may_lend_from_one_pool() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_an_array_goes_without_a_callback() -> None:
+    """Whoever presses Ctrl-C while one runs is not heard: Python drops the exceptions of callbacks."""
+    array = ArrayPool(np.ravel).lend((64,))[0]
+    called: list[str] = []
+    sys.setprofile(lambda frame, event, _: called.append(f"{event} {frame.f_code.co_qualname}"))
+    del array
+    sys.setprofile(None)
+    assert called == ["c_call test_an_array_goes_without_a_callback"]  # that of `sys.setprofile`

@@ -12,6 +12,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import NamedTuple
 
+from dynaclr.cli.interruption import repeating_lost_interruptions
 from dynaclr.cli.sentences import sentence_of
 from dynaclr.errors import DynaclrError, did_you_mean
 
@@ -59,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        code = run_command(words)
+        with repeating_lost_interruptions():
+            code = run_command(words)
         sys.stdout.flush()
     except KeyboardInterrupt:
         if debug:
