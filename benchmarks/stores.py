@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ def measure(scale: Scale) -> Iterator[Entry]:
 
 def _one(scale: Scale, description: RegistryDescription, fovs: int, version: str) -> Figure:
     # In memory where the system offers it: a disk that writes back what is long deleted is slower than all sides.
-    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as folder:
         root = Path(folder)
         write_registry(description, root / "once")
         files = [path for path in (root / "once").rglob("*") if path.is_file()]
