@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {"dynaclr": ROOT / "src" / "dynaclr", "dynaclr_strategies": ROOT / "strategies" / "dynaclr_strategies"}
 
 # Each tower from its lowest floor up; within a floor, a module may import those named before it.
-GROUND = [["errors", "exact", "randomness", "wording"]]
+GROUND = [["errors", "checks", "exact", "randomness", "wording"]]
 TABLES = [
     ["files", "tau_sampling", "plate", "config", "store_checks", "experiment"],
     ["sorted_keys", "lineage", "tracks", "fovs", "observations", "index"],

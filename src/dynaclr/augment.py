@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from dynaclr.checks import is_whole
 from dynaclr.errors import DynaclrError
 
 __all__ = ["ChannelDropout"]
@@ -41,7 +42,7 @@ class ChannelDropout(nn.Module):
     def __init__(self, channels: Sequence[int], p: float = 0.5) -> None:
         super().__init__()
         positions = list(channels) if isinstance(channels, Sequence) else [None]
-        numbers = all(isinstance(c, int) and not isinstance(c, bool) and c >= 0 for c in positions)
+        numbers = all(is_whole(c) and c >= 0 for c in positions)
         if not numbers or len(set(positions)) != len(positions):
             raise DynaclrError(f"channels={channels!r} must be a list of distinct integers from 0 on")
         if not isinstance(p, int | float) or not 0 <= p <= 1:

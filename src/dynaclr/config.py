@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from dynaclr.checks import is_whole
 from dynaclr.errors import DynaclrError, RegistryError, did_you_mean
 
 
@@ -134,7 +135,7 @@ def _channel_problems(channel: str, channels: list[str]) -> list[str]:
 
 def _founder(value: Any) -> Any:
     """Let whole numbers and None pass."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+    if value is not None and not is_whole(value):
         _refuse(f"is {value!r}, but needs a whole number, or None for the usual ways of writing 'no parent'")
     return value
 

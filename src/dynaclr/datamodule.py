@@ -13,6 +13,7 @@ from torch.utils.data import SequentialSampler
 
 from dynaclr.augment import ChannelDropout
 from dynaclr.batch_transforms import BatchTransforms, Sample, flat
+from dynaclr.checks import is_whole, whole
 from dynaclr.dataset import MultiExperimentTripletDataset
 from dynaclr.errors import DynaclrError
 from dynaclr.experiment import ExperimentRegistry
@@ -157,8 +158,8 @@ class MultiExperimentDataModule(LightningDataModule):
         hours_range(tau_range)
         self.tau_range = tau_range
         self.tau_decay_rate = tau_decay_rate
-        self.batch_size = _whole(batch_size, "batch_size", at_least=1)
-        self.num_workers = _whole(num_workers, "num_workers", at_least=0)
+        self.batch_size = whole("batch_size", batch_size, at_least=1)
+        self.num_workers = whole("num_workers", num_workers, at_least=0)
         self.sampling: dict[str, Any] = {
             "experiment_aware": experiment_aware,
             "condition_balanced": condition_balanced,
@@ -438,18 +439,10 @@ def _is_list(values: Any) -> bool:
     return isinstance(values, Sequence) and not isinstance(values, str)
 
 
-def _whole(value: Any, name: str, at_least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise DynaclrError(f"{name} is {value!r}, but needs a whole number, {at_least} or more")
-    return value
-
-
 def _pair(values: Any, name: str) -> tuple[int, int]:
-    if not (_is_list(values) and len(values) == 2) or any(
-        isinstance(value, bool) or not isinstance(value, int) for value in values
-    ):
+    if not (_is_list(values) and len(values) == 2 and all(map(is_whole, values))):
         raise DynaclrError(f"{name} is {values!r}, but needs two whole numbers")
-    return values[0], values[1]
+    return int(values[0]), int(values[1])
 
 
 def _check_crop(first: tuple[int, int], final: tuple[int, int]) -> None:

@@ -12,6 +12,7 @@ from monai.networks.layers.drop_path import DropPath
 from monai.networks.nets.resnet import ResNet
 from torch import Tensor, nn
 
+from dynaclr.checks import is_whole, whole
 from dynaclr.errors import DynaclrError, did_you_mean
 
 __all__ = ["BACKBONES", "ContrastiveEncoder", "ConvNeXt", "StackToChannels"]
@@ -297,7 +298,7 @@ class ContrastiveEncoder(nn.Module):
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        check = partial(_check_whole, minimum=1)
+        check = partial(whole, at_least=1)
         self.in_channels = check("in_channels", in_channels)
         self.in_stack_depth = check("in_stack_depth", in_stack_depth)
         self.stem_kernel_size = _check_triple("stem_kernel_size", stem_kernel_size)
@@ -358,15 +359,9 @@ class ContrastiveEncoder(nn.Module):
             )
 
 
-def _check_whole(name: str, value: object, minimum: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise DynaclrError(f"{name}={value!r} needs a whole number of at least {minimum}")
-    return value
-
-
 def _check_triple(name: str, value: Sequence[int]) -> tuple[int, int, int]:
-    whole = isinstance(value, (list, tuple)) and all(type(item) is int and item >= 1 for item in value)
-    if not whole or len(value) != 3:
+    positive = isinstance(value, (list, tuple)) and all(is_whole(item) and item >= 1 for item in value)
+    if not positive or len(value) != 3:
         raise DynaclrError(f"{name}={value!r} needs three positive whole numbers (z, y, x)")
     z, y, x = value
     return z, y, x

@@ -18,6 +18,7 @@ from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from dynaclr.checks import is_whole, whole
 from dynaclr.encoder import ContrastiveEncoder
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.loss import NTXentHCL
@@ -104,8 +105,8 @@ class ContrastiveModule(LightningModule):
         self.loss_function = loss_function
         self.lr = lr
         self.schedule = schedule
-        self.log_batches_per_epoch = _check_count("log_batches_per_epoch", log_batches_per_epoch)
-        self.log_samples_per_batch = _check_count("log_samples_per_batch", log_samples_per_batch)
+        self.log_batches_per_epoch = whole("log_batches_per_epoch", log_batches_per_epoch, at_least=0)
+        self.log_samples_per_batch = whole("log_samples_per_batch", log_samples_per_batch, at_least=0)
         self.example_input_array = _example_input(encoder, example_input_array_shape)
         self._samples: dict[Stage, list[NDArray[np.float32]]] = {"train": [], "val": []}
         self._first_bad_step: Tensor | None = None
@@ -358,14 +359,8 @@ def _example_input(encoder: nn.Module, shape: Sequence[int] | None) -> Tensor | 
     if shape is None:
         return None
     sizes = list(shape)
-    if len(sizes) != 5 or not all(type(size) is int and size > 0 for size in sizes):
+    if len(sizes) != 5 or not all(is_whole(size) and size > 0 for size in sizes):
         raise DynaclrError(f"example_input_array_shape={shape!r} needs five positive whole numbers (B, C, Z, Y, X)")
     if isinstance(encoder, ContrastiveEncoder):
         sizes[1:3] = encoder.in_channels, encoder.in_stack_depth
     return torch.zeros(sizes)
-
-
-def _check_count(name: str, value: int) -> int:
-    if type(value) is not int or value < 0:
-        raise DynaclrError(f"{name}={value!r} needs a whole number of at least 0")
-    return value

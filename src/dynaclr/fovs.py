@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from dynaclr.checks import is_whole
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.experiment import ExperimentConfig, ExperimentRegistry
 from dynaclr.plate import Position
@@ -167,7 +167,7 @@ def checked_z_range(z_range: slice) -> slice:
         If it is empty, open, negative or has a step.
     """
     is_plain = isinstance(z_range, slice) and z_range.step in (None, 1)
-    if not is_plain or not all(_is_whole(bound) for bound in (z_range.start, z_range.stop)):
+    if not is_plain or not all(is_whole(bound) for bound in (z_range.start, z_range.stop)):
         raise DynaclrError(f"z_range needs to be slice(start, stop) of whole numbers without a step, got {z_range!r}")
     if not 0 <= z_range.start < z_range.stop:
         raise DynaclrError(f"z_range needs 0 <= start < stop, got {z_range!r}")
@@ -182,13 +182,9 @@ def checked_patch_size(size: Sequence[int]) -> tuple[int, int]:
     DynaclrError
         If these are not two positive whole numbers.
     """
-    if not isinstance(size, list | tuple) or len(size) != 2 or not all(_is_whole(side) and side > 0 for side in size):
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(is_whole(side) and side > 0 for side in size):
         raise DynaclrError(f"yx_patch_size needs two whole numbers above 0 (height, width), got {size!r}")
     return int(size[0]), int(size[1])
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def check_windows(fovs: Sequence[Fov], z_range: slice, patch: tuple[int, int]) -> None:

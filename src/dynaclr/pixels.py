@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dynaclr.checks import whole
 from dynaclr.errors import DynaclrError
 from dynaclr.memory import ArrayPool
 
@@ -85,10 +86,6 @@ class PatchReader:
         yx_patch_size: tuple[int, int],
         cache_pool_bytes: int = 0,
     ) -> None:
-        if isinstance(cache_pool_bytes, bool) or not isinstance(cache_pool_bytes, int) or cache_pool_bytes < 0:
-            raise DynaclrError(
-                f"cache_pool_bytes is {cache_pool_bytes!r}, but needs a whole number of bytes, 0 or more"
-            )
         counts = {len(image.channels) for image in images}
         if len(counts) > 1:
             raise DynaclrError(f"images need the same number of channels each, got {sorted(counts)}")
@@ -96,7 +93,7 @@ class PatchReader:
         self._shapes = np.array([image.shape for image in images], dtype=np.int64).reshape(-1, 5)
         self._window = (counts.pop() if counts else 0, z_range.stop - z_range.start, *yx_patch_size)
         self._z_range = slice(int(z_range.start), int(z_range.stop))
-        self._cache_pool_bytes = cache_pool_bytes
+        self._cache_pool_bytes = whole("cache_pool_bytes", cache_pool_bytes, at_least=0)
         self._lock = threading.Lock()
         self._stores: dict[int, ts.TensorStore] = {}
         self._context: ts.Context | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dynaclr.checks import whole
 from dynaclr.errors import DynaclrError
 from dynaclr.lineage import IntArray
 from dynaclr.randomness import below, fractions, keys, lanes
@@ -40,14 +41,12 @@ class PositiveDraw:
     """
 
     def __init__(self, index: MultiExperimentIndex, tau_decay_rate: float = 2.0, seed: int = 0) -> None:
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise DynaclrError(f"seed is {seed!r}, but needs an integer")
         names = [str(name) for name in index.tracks["experiment"].cat.categories]
         ranges = [index.tau_range_frames(name) for name in names]
         for tau_min, tau_max in ranges:
             tau_weights([], tau_min, tau_max, tau_decay_rate)  # says what is wrong with the rate
         self._index = index
-        self._seed = seed
+        self._seed = whole("seed", seed)
         self._experiment = index.tracks["experiment"].cat.codes.to_numpy().astype(np.int64)
         self._taus, self._log_weights = _tau_table(ranges, tau_decay_rate)
         self._weights = _relative(self._log_weights)

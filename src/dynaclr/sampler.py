@@ -17,6 +17,7 @@ from torch.utils.data import Sampler
 from dynaclr.cascade.axes import ConditionAxis, ExclusiveAxis, ExperimentAxis, LeakAxis, TimeAxis, as_columns
 from dynaclr.cascade.fold import Cascade
 from dynaclr.cascade.recipe import Axes, Recipe
+from dynaclr.checks import whole
 from dynaclr.errors import DynaclrError, RepeatedAnchorsWarning
 
 if TYPE_CHECKING:
@@ -115,9 +116,9 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             time=time if temporal_enrichment else None,
             exclusive=None if exclusive_by is None else ExclusiveAxis(as_columns(exclusive_by, "exclusive_by")),
         )
-        self.seed = _whole(seed, "seed")
+        self.seed = whole("seed", seed)
         self.num_replicas, self.rank = _replicas(num_replicas, rank)
-        self.batch_size = _whole(batch_size, "batch_size", at_least=1)
+        self.batch_size = whole("batch_size", batch_size, at_least=1)
         rows = len(valid_anchors)
         if not rows:
             raise DynaclrError("valid_anchors has 0 rows, but needs at least one anchor")
@@ -173,7 +174,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         DynaclrError
             If the epoch is not a whole number from 0 on.
         """
-        epoch = _whole(epoch, "epoch", at_least=0)
+        epoch = whole("epoch", epoch, at_least=0)
         if epoch != self.epoch:
             self.epoch, self._position, self._resume_at = epoch, 0, 0
 
@@ -224,7 +225,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         DynaclrError
             If `i` or `epoch` is not a whole number from 0 on.
         """
-        composed = self._cascade.compose(np.array([_whole(i, "i", at_least=0)]), self._epoch(epoch))
+        composed = self._cascade.compose(np.array([whole("i", i, at_least=0)]), self._epoch(epoch))
         rows: list[int] = self._cascade.rows(composed)[0].tolist()
         return rows
 
@@ -246,10 +247,10 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             already) and, with enrichment, ``hpi`` in hours. ``attrs["focal_hpi"]`` is the focal HPI in hours, or
             ``None``.
         """
-        return self._cascade.explain(_whole(i, "i", at_least=0), self._epoch(epoch))
+        return self._cascade.explain(whole("i", i, at_least=0), self._epoch(epoch))
 
     def _epoch(self, epoch: int | None) -> int:
-        return self.epoch if epoch is None else _whole(epoch, "epoch", at_least=0)
+        return self.epoch if epoch is None else whole("epoch", epoch, at_least=0)
 
     # A state counts global batches, so that it can be continued on another number of ranks.
 
@@ -286,8 +287,8 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         ]
         if different:
             raise DynaclrError(f"state belongs to another table or other options: {'; '.join(different)}")
-        epoch = _whole(state["epoch"], "epoch", at_least=0)
-        self._resume_at = _whole(state["batches"], "batches", at_least=0)
+        epoch = whole("epoch", state["epoch"], at_least=0)
+        self._resume_at = whole("batches", state["batches"], at_least=0)
         self.epoch, self._position = epoch, self._resume_at
 
     @cached_property
@@ -319,21 +320,6 @@ def _digest(*parts: NDArray[Any] | bytes) -> str:
     return digest.hexdigest()
 
 
-def _whole(value: object, parameter: str, *, at_least: int | None = None) -> int:
-    """Return a whole number given as any integer type.
-
-    Raises
-    ------
-    DynaclrError
-        If it is no integer (a bool is none), or too small.
-    """
-    good = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not good or (at_least is not None and value < at_least):  # type: ignore[operator]
-        needs = "a whole number" if at_least is None else f"a whole number of at least {at_least}"
-        raise DynaclrError(f"{parameter}={value!r} needs {needs}")
-    return int(value)  # type: ignore[call-overload,no-any-return]
-
-
 def _replicas(num_replicas: int | None, rank: int | None) -> tuple[int, int]:
     """Fill in what was not given from the process group, and check both."""
     group = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -341,7 +327,7 @@ def _replicas(num_replicas: int | None, rank: int | None) -> tuple[int, int]:
         num_replicas = torch.distributed.get_world_size() if group else 1
     if rank is None:
         rank = torch.distributed.get_rank() if group else 0
-    num_replicas = _whole(num_replicas, "num_replicas", at_least=1)
-    if _whole(rank, "rank") not in range(num_replicas):
+    num_replicas = whole("num_replicas", num_replicas, at_least=1)
+    if whole("rank", rank) not in range(num_replicas):
         raise DynaclrError(f"rank={rank!r} needs a number in [0, {num_replicas}), the number of replicas")
     return num_replicas, int(rank)

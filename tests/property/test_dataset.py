@@ -272,9 +272,9 @@ def test_without_fit_an_observation_has_these_columns() -> None:
             r"tau_range_hours is \(0.5, 3.0\), but needs to be the index's own \(0.5, 2.0\)",
         ),
         ({"tau_decay_rate": float("nan")}, "tau_decay_rate is nan, but needs a finite number"),
-        ({"cache_pool_bytes": -1}, "cache_pool_bytes is -1, but needs a whole number of bytes"),
-        ({"cache_pool_bytes": 1.5}, "cache_pool_bytes is 1.5, but needs a whole number of bytes"),
-        ({"seed": 0.5}, "seed is 0.5, but needs an integer"),
+        ({"cache_pool_bytes": -1}, "cache_pool_bytes=-1 needs a whole number of at least 0"),
+        ({"cache_pool_bytes": 1.5}, "cache_pool_bytes=1.5 needs a whole number of at least 0"),
+        ({"seed": 0.5}, "seed=0.5 needs a whole number"),
     ],
 )
 def test_wrong_arguments_are_refused(options: dict[str, Any], sentence: str) -> None:
