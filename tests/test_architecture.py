@@ -32,7 +32,7 @@ TENSORS = [
 ]
 ROOF = [
     ["normalization", "summaries", "preprocess"],
-    ["loader", "splits", "datamodule"],
+    ["loader", "splits", "trainers", "datamodule"],
     ["report", "report.batches", "report.embeddings"],
     ["demo.movies", "demo.run", "demo"],
     ["cli", "cli.interruption", "cli.sentences", "cli.main", "cli.simple", "cli.training", "__main__"],

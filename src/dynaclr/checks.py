@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from dynaclr.errors import DynaclrError
+
+
+def is_list(values: object) -> TypeGuard[Sequence[Any]]:
+    """Tell whether a value is a list, a tuple or another sequence, and no text."""
+    return isinstance(values, Sequence) and not isinstance(values, str)
 
 
 def is_whole(value: object) -> bool:
@@ -45,7 +51,43 @@ def whole(name: str, value: Any, at_least: int | None = None) -> int:
     Traceback (most recent call last):
     dynaclr.errors.DynaclrError: batch_size=0 needs a whole number of at least 1
     """
-    if not is_whole(value) or (at_least is not None and value < at_least):
-        bound = "" if at_least is None else f" of at least {at_least}"
-        raise DynaclrError(f"{name}={value!r} needs a whole number{bound}")
+    if not _is_good(value, at_least):
+        raise DynaclrError(f"{name}={value!r} needs a whole number{_bound(at_least)}")
     return int(value)
+
+
+def whole_pair(name: str, values: Any, at_least: int | None = None) -> tuple[int, int]:
+    """Return two whole numbers as ints.
+
+    Parameters
+    ----------
+    name, at_least
+        As for `whole`.
+    values
+        A list or another sequence; no text.
+
+    Raises
+    ------
+    DynaclrError
+        If these are not two whole numbers, or one is too small.
+
+    Examples
+    --------
+    >>> whole_pair("yx_patch_size", [np.int64(160), 160])
+    (160, 160)
+    >>> whole_pair("yx_patch_size", (0, 160), at_least=1)
+    Traceback (most recent call last):
+    dynaclr.errors.DynaclrError: yx_patch_size=(0, 160) needs two whole numbers of at least 1
+    """
+    numbers = list(values) if is_list(values) else []
+    if len(numbers) != 2 or not all(_is_good(number, at_least) for number in numbers):
+        raise DynaclrError(f"{name}={values!r} needs two whole numbers{_bound(at_least)}")
+    return int(numbers[0]), int(numbers[1])
+
+
+def _is_good(value: Any, at_least: int | None) -> bool:
+    return is_whole(value) and (at_least is None or bool(value >= at_least))
+
+
+def _bound(at_least: int | None) -> str:
+    return "" if at_least is None else f" of at least {at_least}"

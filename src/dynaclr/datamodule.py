@@ -13,7 +13,7 @@ from torch.utils.data import SequentialSampler
 
 from dynaclr.augment import ChannelDropout
 from dynaclr.batch_transforms import BatchTransforms, Sample, flat
-from dynaclr.checks import is_whole, whole
+from dynaclr.checks import is_list, whole, whole_pair
 from dynaclr.dataset import MultiExperimentTripletDataset
 from dynaclr.errors import DynaclrError
 from dynaclr.experiment import ExperimentRegistry
@@ -24,6 +24,7 @@ from dynaclr.randomness import keys
 from dynaclr.sampler import FlexibleBatchSampler
 from dynaclr.splits import entries_for, split_experiments
 from dynaclr.tau_sampling import hours_range
+from dynaclr.trainers import Unvalidated, check_trainer, correct_progress, number_in_transfer, trained_batches
 from dynaclr.transforms import NormalizeSampled
 
 
@@ -78,8 +79,7 @@ class MultiExperimentDataModule(LightningDataModule):
     augmentations
         Transforms of training batches; anchor and positive get independent draws.
     hcl_beta
-        Not used here: accepted so that published YAML files load. The loss owns beta
-        (`dynaclr.loss.NTXentHCL`).
+        Not used here: accepted so that published YAML files load. The loss owns beta (`dynaclr.loss.NTXentHCL`).
     cache_pool_bytes
         Bytes of decoded chunks to keep in memory, for training and validation each.
     seed
@@ -146,9 +146,9 @@ class MultiExperimentDataModule(LightningDataModule):
         if not isinstance(experiments_yaml, str | os.PathLike):
             raise DynaclrError(f"experiments_yaml is {experiments_yaml!r}, but needs the path of a YAML file")
         self.experiments_yaml = experiments_yaml
-        self.z_range = z_range if isinstance(z_range, slice) else slice(*_pair(z_range, "z_range"))
-        self.yx_patch_size = _pair(yx_patch_size, "yx_patch_size")
-        self.final_yx_patch_size = _pair(final_yx_patch_size, "final_yx_patch_size")
+        self.z_range = z_range if isinstance(z_range, slice) else slice(*whole_pair("z_range", z_range))
+        self.yx_patch_size = whole_pair("yx_patch_size", yx_patch_size)
+        self.final_yx_patch_size = whole_pair("final_yx_patch_size", final_yx_patch_size)
         _check_crop(self.yx_patch_size, self.final_yx_patch_size)
         if not isinstance(val_experiments, Sequence):
             raise DynaclrError(
@@ -173,7 +173,7 @@ class MultiExperimentDataModule(LightningDataModule):
             "stratify_by": stratify_by,
             "exclusive_by": exclusive_by,
         }
-        if not _is_list(channel_dropout_channels):
+        if not is_list(channel_dropout_channels):
             raise DynaclrError(
                 f"channel_dropout_channels is {channel_dropout_channels!r}, but needs a list of source positions; "
                 "use [] to drop none"
@@ -192,7 +192,7 @@ class MultiExperimentDataModule(LightningDataModule):
         self.predict_index: MultiExperimentIndex | None = None
         self.train_sampler: FlexibleBatchSampler | None = None
         self._train_loader: ResumableBatchLoader | None = None
-        self._limited: tuple[Trainer, float] | None = None
+        self._unvalidated: Unvalidated | None = None
 
     # ------------------------------------------------------------------ stages
 
@@ -215,7 +215,8 @@ class MultiExperimentDataModule(LightningDataModule):
                 "there is no stage 'test', since the data have no third part: hold experiments out with "
                 "val_experiments and use the stage 'validate'"
             )
-        self._check_trainer()
+        if self.trainer is not None:
+            check_trainer(self.trainer)
         registry = self.registry = ExperimentRegistry.from_yaml(self.experiments_yaml)
         self._check_dropout(registry)
         split = split_experiments(registry, self.val_experiments)
@@ -232,10 +233,8 @@ class MultiExperimentDataModule(LightningDataModule):
                     f"tau_range={tuple(self.tau_range)!r} hours, but has none"
                 )
         if stage == "fit" and not split.val and self.trainer is not None:
-            # Told so, Lightning trains without validating; of an empty list of loaders it warns in every run.
-            self._give_back_limit()
-            self._limited = self.trainer, self.trainer.limit_val_batches
-            self.trainer.limit_val_batches = 0
+            self._give_back()
+            self._unvalidated = Unvalidated(self.trainer)
         if stage == "predict":
             self.predict_index = self._index(registry, registry.names)
 
@@ -243,24 +242,25 @@ class MultiExperimentDataModule(LightningDataModule):
         """End reading ahead, and give the trainer its settings back."""
         if self._train_loader is not None:
             self._train_loader.close()
-        self._give_back_limit()
+        self._give_back()
 
     def on_exception(self, exception: BaseException) -> None:
         """Give the trainer its settings back: after an error Lightning calls no `teardown`."""
         super().on_exception(exception)
-        self._give_back_limit()
+        self._give_back()
 
     def train_dataloader(self) -> ResumableBatchLoader:
         """Return the loader of this rank's training batches."""
         index, sampler = _made(self.train_index, "fit"), _made(self.train_sampler, "fit")
         if self._train_loader is not None:
             self._train_loader.close()
+        trainer = self.trainer
         self._train_loader = ResumableBatchLoader(
             self._dataset(index),
             batch_sampler=sampler,
             num_workers=self.num_workers,
-            trained=None if self.trainer is None else self._trained_batches,
-            on_resume=None if self.trainer is None else self._on_resume,
+            trained=None if trainer is None else lambda: trained_batches(trainer),
+            on_resume=None if trainer is None else lambda behind: correct_progress(trainer, sampler.epoch, behind),
         )
         return self._train_loader
 
@@ -305,13 +305,11 @@ class MultiExperimentDataModule(LightningDataModule):
             return batch
         if self.trainer is None or not self.trainer.training:
             return self.transforms(batch, training=False)
-        return self.transforms(batch, training=True, seeds=self._draw_seeds())
+        return self.transforms(batch, training=True, seeds=self._draw_seeds(self.trainer))
 
-    def _draw_seeds(self) -> dict[str, int]:
+    def _draw_seeds(self, trainer: Trainer) -> dict[str, int]:
         """Return what the random transforms of the batch that is being transferred draw from."""
-        trainer = _made(self.trainer, "fit")
-        # Lightning counts a batch as ready after its transfer, so this is the number of those before it.
-        number = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        number = number_in_transfer(trainer)
         views = keys(self.seed, trainer.current_epoch, "augmentation", number, trainer.global_rank, [0, 1])
         return dict(zip(("anchor", "positive"), views.tolist(), strict=True))
 
@@ -369,23 +367,6 @@ class MultiExperimentDataModule(LightningDataModule):
     def _ranks(self) -> tuple[int, int]:
         return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
 
-    def _check_trainer(self) -> None:
-        """Refuse settings of the trainer that would bring other batches than the user believes."""
-        if self.trainer is None:
-            return
-        overfit = getattr(self.trainer, "overfit_batches", 0)
-        if overfit:
-            raise DynaclrError(
-                f"overfit_batches is {overfit!r}, but needs to be 0: every epoch draws other "
-                "batches; to overfit, keep a few FOVs with include_wells"
-            )
-        connector = getattr(self.trainer, "_accelerator_connector", None)
-        if self.trainer.world_size > 1 and getattr(connector, "use_distributed_sampler", False):
-            raise DynaclrError(
-                f"use_distributed_sampler is True on {self.trainer.world_size} ranks, but needs to be False: the "
-                "loaders share the batches out themselves; set Trainer(use_distributed_sampler=False)"
-            )
-
     def _check_dropout(self, registry: ExperimentRegistry) -> None:
         known = range(registry.num_source_channels)
         for channel in self.channel_dropout_channels:
@@ -395,34 +376,11 @@ class MultiExperimentDataModule(LightningDataModule):
                     f"channels, numbered from 0 to {len(known) - 1}; use [] to drop none"
                 )
 
-    def _give_back_limit(self) -> None:
+    def _give_back(self) -> None:
         """Undo what `setup` did to a trainer that has nothing to validate on."""
-        if self._limited is not None:
-            trainer, limit = self._limited
-            trainer.limit_val_batches = limit
-            self._limited = None
-
-    # ------------------------------------------------------------------ resuming
-
-    def _trained_batches(self) -> int:
-        return int(self._fit_loop().epoch_loop.batch_progress.current.processed)
-
-    def _fit_loop(self) -> Any:
-        return _made(self.trainer, "fit").fit_loop
-
-    def _on_resume(self, behind: int) -> None:
-        """Correct what the trainer has made of a checkpoint, before it begins to train."""
-        epochs, batches = self._fit_loop().epoch_progress, self._fit_loop().epoch_loop.batch_progress
-        if epochs.current.processed > _made(self.train_sampler, "fit").epoch:
-            # The epoch is over. With max_steps Lightning (2.6) believes to be in its middle all the same, and would
-            # end the next one after a single batch.
-            epochs.increment_completed()
-            batches.reset_on_run()
-            return
-        # On another number of ranks than before, the same place is another number of batches.
-        shift = behind - batches.current.processed
-        for count in ("ready", "started", "processed", "completed"):
-            setattr(batches.current, count, getattr(batches.current, count) + shift)
+        if self._unvalidated is not None:
+            self._unvalidated.give_back()
+            self._unvalidated = None
 
 
 def _is_batch(batch: Any) -> bool:
@@ -433,16 +391,6 @@ def _made(part: Any, stage: str) -> Any:
     if part is None:
         raise DynaclrError(f"the loader of stage {stage!r} needs setup({stage!r}) first")
     return part
-
-
-def _is_list(values: Any) -> bool:
-    return isinstance(values, Sequence) and not isinstance(values, str)
-
-
-def _pair(values: Any, name: str) -> tuple[int, int]:
-    if not (_is_list(values) and len(values) == 2 and all(map(is_whole, values))):
-        raise DynaclrError(f"{name} is {values!r}, but needs two whole numbers")
-    return int(values[0]), int(values[1])
 
 
 def _check_crop(first: tuple[int, int], final: tuple[int, int]) -> None:

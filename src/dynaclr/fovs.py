@@ -174,19 +174,6 @@ def checked_z_range(z_range: slice) -> slice:
     return slice(int(z_range.start), int(z_range.stop))
 
 
-def checked_patch_size(size: Sequence[int]) -> tuple[int, int]:
-    """Return height and width of a patch as ints.
-
-    Raises
-    ------
-    DynaclrError
-        If these are not two positive whole numbers.
-    """
-    if not isinstance(size, list | tuple) or len(size) != 2 or not all(is_whole(side) and side > 0 for side in size):
-        raise DynaclrError(f"yx_patch_size needs two whole numbers above 0 (height, width), got {size!r}")
-    return int(size[0]), int(size[1])
-
-
 def check_windows(fovs: Sequence[Fov], z_range: slice, patch: tuple[int, int]) -> None:
     """Check that every FOV holds a patch (height, width) and the planes.
 

@@ -12,13 +12,13 @@ import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
+from dynaclr.checks import whole_pair
 from dynaclr.errors import TracksError
 from dynaclr.experiment import ExperimentRegistry
 from dynaclr.fovs import (
     Fov,
     all_fovs,
     check_windows,
-    checked_patch_size,
     checked_z_range,
     find_csvs,
     find_frames,
@@ -111,7 +111,7 @@ class MultiExperimentIndex:
     ) -> None:
         self.registry = registry
         self.z_range = checked_z_range(z_range)
-        self.yx_patch_size = checked_patch_size(yx_patch_size)
+        self.yx_patch_size = whole_pair("yx_patch_size", yx_patch_size, at_least=1)
         self.tau_range_hours = (tau_range_hours[0], tau_range_hours[1])
         self._tau_frames = {name: registry.tau_range_frames(name, self.tau_range_hours) for name in registry.names}
         fovs = select_fovs(all_fovs(registry), include_wells, exclude_fovs)

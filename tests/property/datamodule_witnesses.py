@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 
 from dynaclr.datamodule import MultiExperimentDataModule
 from dynaclr.loader import BatchLoader, EvenBatches, ResumableBatchLoader
+from dynaclr.trainers import number_in_transfer
 from dynaclr_strategies.cases import DataModuleCase, IndexCase, TrainingCase
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.sampler_descriptions import SamplerOptions
@@ -391,17 +393,16 @@ class UnseededDraws(MultiExperimentDataModule):
 class OneSeedForBothViews(MultiExperimentDataModule):
     """Does to the positive what it does to the anchor."""
 
-    def _draw_seeds(self) -> dict[str, int]:
-        return dict.fromkeys(("anchor", "positive"), super()._draw_seeds()["anchor"])
+    def _draw_seeds(self, trainer: Trainer) -> dict[str, int]:
+        return dict.fromkeys(("anchor", "positive"), super()._draw_seeds(trainer)["anchor"])
 
 
 @witness("noise-drawn-anew", NOISY)
 class SameDrawsEveryEpoch(MultiExperimentDataModule):
     """Forgets the epoch when it seeds."""
 
-    def _draw_seeds(self) -> dict[str, int]:
-        assert self.trainer is not None
-        number = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    def _draw_seeds(self, trainer: Trainer) -> dict[str, int]:
+        number = number_in_transfer(trainer)
         return {"anchor": self.seed + 2 * number, "positive": self.seed + 2 * number + 1}
 
 
@@ -409,7 +410,7 @@ class SameDrawsEveryEpoch(MultiExperimentDataModule):
 class DrawsWithoutTheSeed(MultiExperimentDataModule):
     """Draws the same noise whatever the seed."""
 
-    def _draw_seeds(self) -> dict[str, int]:
+    def _draw_seeds(self, _: Trainer) -> dict[str, int]:
         return {"anchor": 1, "positive": 2}
 
 

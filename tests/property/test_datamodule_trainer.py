@@ -15,6 +15,7 @@ from lightning.pytorch import Trainer
 from dynaclr.datamodule import MultiExperimentDataModule
 from dynaclr.errors import DynaclrError
 from dynaclr.randomness import keys
+from dynaclr.trainers import correct_progress, trained_batches
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.writers import write_registry
 
@@ -126,12 +127,11 @@ def test_on_other_ranks_the_same_place_is_another_number_of_batches() -> None:
         data.setup("fit")
         current = data.trainer.fit_loop.epoch_loop.batch_progress.current
         current.ready, current.started, current.processed, current.completed = 7, 6, 5, 4
-        data._on_resume(9)
+        correct_progress(data.trainer, 0, behind=9)
         assert (current.ready, current.started, current.processed, current.completed) == (11, 10, 9, 8)
-        data._on_resume(3)
+        correct_progress(data.trainer, 0, behind=3)
         assert (current.ready, current.started, current.processed, current.completed) == (5, 4, 3, 2)
-        assert data._trained_batches() == 3
-        assert isinstance(data._trained_batches(), int)
+        assert trained_batches(data.trainer) == 3
 
 
 @pytest.mark.parametrize(("processed", "epoch", "over"), [(1, 0, True), (1, 1, False), (2, 1, True), (0, 0, False)])
@@ -139,13 +139,11 @@ def test_an_epoch_that_is_over_is_completed(processed: int, epoch: int, over: bo
     """Where the trainer has processed more epochs than the sampler begins with, the last one is behind it."""
     with trained(make_trainer()) as data:
         data.setup("fit")
-        assert data.train_sampler is not None
-        data.train_sampler.set_epoch(epoch)
         loop = data.trainer.fit_loop
         loop.epoch_progress.current.processed = processed
         batches = loop.epoch_loop.batch_progress.current
         batches.ready = batches.processed = 4
-        data._on_resume(4)
+        correct_progress(data.trainer, epoch, behind=4)
         assert loop.epoch_progress.current.completed == int(over)
         assert batches.ready == (0 if over else 4)
 
@@ -159,7 +157,7 @@ def test_what_is_drawn_depends_on_the_batch_and_the_rank() -> None:
         loop.epoch_loop.batch_progress.current.ready = 5
         assert data.trainer.current_epoch == 3
         expected = keys(7, 3, "augmentation", 5, 0, [0, 1]).tolist()
-        assert data._draw_seeds() == {"anchor": expected[0], "positive": expected[1]}
+        assert data._draw_seeds(data.trainer) == {"anchor": expected[0], "positive": expected[1]}
 
 
 def test_random_transforms_run_while_the_trainer_trains() -> None:

@@ -370,10 +370,10 @@ def test_of_the_dataset(tmp_path: Path) -> None:
 
 MODULE: list[tuple[dict[str, Any], str]] = [
     ({"experiments_yaml": None}, "experiments_yaml is None, but needs the path of a YAML file"),
-    ({"z_range": (0, 1, 2)}, "z_range is (0, 1, 2), but needs two whole numbers"),
-    ({"yx_patch_size": (16.0, 16)}, "yx_patch_size is (16.0, 16), but needs two whole numbers"),
-    ({"yx_patch_size": (16, True)}, "yx_patch_size is (16, True), but needs two whole numbers"),
-    ({"final_yx_patch_size": "12"}, "final_yx_patch_size is '12', but needs two whole numbers"),
+    ({"z_range": (0, 1, 2)}, "z_range=(0, 1, 2) needs two whole numbers"),
+    ({"yx_patch_size": (16.0, 16)}, "yx_patch_size=(16.0, 16) needs two whole numbers"),
+    ({"yx_patch_size": (16, True)}, "yx_patch_size=(16, True) needs two whole numbers"),
+    ({"final_yx_patch_size": "12"}, "final_yx_patch_size='12' needs two whole numbers"),
     *(
         (
             {"final_yx_patch_size": size},

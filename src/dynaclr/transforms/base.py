@@ -11,6 +11,7 @@ import torch
 from monai.transforms.transform import MapTransform
 from torch import Tensor
 
+from dynaclr.checks import is_list
 from dynaclr.errors import DynaclrError, did_you_mean
 
 Bounds = tuple[float, float]
@@ -164,7 +165,7 @@ def pair(name: str, value: object, *, at_least: float = -math.inf) -> Bounds:
     DynaclrError
         If it is not a pair of finite numbers, in either order and not below `at_least`.
     """
-    numbers = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
+    numbers = list(value) if is_list(value) else []
     if len(numbers) != 2 or not all(is_number(number) and number >= at_least for number in numbers):
         bound = "" if at_least == -math.inf else f" of at least {at_least:g}"
         raise DynaclrError(f"{name}={value!r} must be a pair of finite numbers{bound}")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dynaclr.checks import is_list
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.transforms.base import Bounds, RandBatchTransform, change_some, is_number, pair
 
@@ -205,7 +206,7 @@ def _ranges(name: str, value: object, count: int) -> list[Bounds]:
     """Return `count` pairs."""
     if value is None:
         value = []
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) > count:
+    if not is_list(value) or len(value) > count:
         raise DynaclrError(
             f"{name}={value!r} must be a list of at most {count} entries, each a number or a pair, the first for Z"
         )

@@ -1,0 +1,91 @@
+"""All that the data module knows of a trainer's inside: where it stands, and what it must not be set to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+from dynaclr.errors import DynaclrError
+
+
+def check_trainer(trainer: Trainer) -> None:
+    """Refuse settings that would bring other batches than the user believes.
+
+    Raises
+    ------
+    DynaclrError
+        If batches are to be repeated, or shared out over the ranks a second time.
+    """
+    overfit = getattr(trainer, "overfit_batches", 0)
+    if overfit:
+        raise DynaclrError(
+            f"overfit_batches is {overfit!r}, but needs to be 0: every epoch draws other "
+            "batches; to overfit, keep a few FOVs with include_wells"
+        )
+    connector = getattr(trainer, "_accelerator_connector", None)
+    if trainer.world_size > 1 and getattr(connector, "use_distributed_sampler", False):
+        raise DynaclrError(
+            f"use_distributed_sampler is True on {trainer.world_size} ranks, but needs to be False: the "
+            "loaders share the batches out themselves; set Trainer(use_distributed_sampler=False)"
+        )
+
+
+def number_in_transfer(trainer: Trainer) -> int:
+    """Return which batch of the epoch is being transferred: Lightning counts it as ready only afterwards."""
+    return int(_batches(trainer).current.ready)
+
+
+def trained_batches(trainer: Trainer) -> int:
+    """Return how many batches of the epoch training has finished."""
+    return int(_batches(trainer).current.processed)
+
+
+def correct_progress(trainer: Trainer, epoch: int, behind: int) -> None:
+    """Correct what a trainer has made of a checkpoint, before it begins to train.
+
+    Parameters
+    ----------
+    trainer
+        Has just loaded the checkpoint.
+    epoch
+        The epoch in which the batches go on.
+    behind
+        How many of this rank's batches of that epoch have been trained on.
+    """
+    epochs: Any = trainer.fit_loop.epoch_progress
+    batches = _batches(trainer)
+    if epochs.current.processed > epoch:
+        # The epoch is over. With max_steps Lightning (2.6) believes to be in its middle all the same, and would end the
+        # next one after a single batch.
+        epochs.increment_completed()
+        batches.reset_on_run()
+        return
+    # On another number of ranks than before, the same place is another number of batches.
+    shift = behind - batches.current.processed
+    for count in ("ready", "started", "processed", "completed"):
+        setattr(batches.current, count, getattr(batches.current, count) + shift)
+
+
+def _batches(trainer: Trainer) -> Any:
+    return trainer.fit_loop.epoch_loop.batch_progress
+
+
+class Unvalidated:
+    """A trainer that is told to train without validating, until it gets its setting back.
+
+    Of an empty list of loaders Lightning would warn in every run.
+
+    Parameters
+    ----------
+    trainer
+        The trainer.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer, self._limit = trainer, trainer.limit_val_batches
+        trainer.limit_val_batches = 0
+
+    def give_back(self) -> None:
+        """Let it validate as it was set to."""
+        self._trainer.limit_val_batches = self._limit
