@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import product
 
 import numpy as np
 from hypothesis import example, given
@@ -33,3 +34,14 @@ def test_a_schedule_counts_each_experiments_batches(
         step = (2**64 - 1) // len(others)
         rank = sum(turn[other] < turn[at] for other in others)
         assert int(schedule.offset[at]) == first[experiment] % step + rank * step
+
+
+def test_no_two_rounds_are_alike() -> None:
+    """Seed, epoch and round each decide whose turn it is, and who gets the batch that cannot be halved."""
+    shares = SystematicRounding.of([Fraction(31, 2)] * 2)
+    rounds = [Schedule.of(*each, shares).group for each in product(range(8), repeat=3)]
+    assert len({tuple(group.tolist()) for group in rounds}) == len(rounds) == 512
+    larger = np.array([group.sum() for group in rounds]).reshape(8, 8, 8)
+    assert set(larger.ravel().tolist()) == {15, 16}
+    for axis in range(3):
+        assert (np.ptp(larger, axis=axis) == 1).any()
