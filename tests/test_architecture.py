@@ -16,7 +16,7 @@ PACKAGES = {"dynaclr": ROOT / "src" / "dynaclr", "dynaclr_strategies": ROOT / "s
 # Each tower from its lowest floor up; within a floor, a module may import those named before it.
 GROUND = [["errors", "checks", "exact", "randomness", "wording"]]
 TABLES = [
-    ["files", "tau_sampling", "plate", "config", "store_checks", "experiment"],
+    ["files", "tau_sampling", "plate", "fields", "config", "store_checks", "experiment"],
     ["sorted_keys", "lineage", "tracks", "fovs", "observations", "index"],
     ["cascade.draws", "cascade.rounding", "cascade.strata", "cascade.axes", "cascade.quotas", "cascade.focus"],
     ["cascade.recipe", "cascade.schedule", "cascade.passes", "cascade.composition"],

@@ -4,159 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails
 
-from dynaclr.checks import is_whole
 from dynaclr.errors import DynaclrError, RegistryError, did_you_mean
-
-
-def _refuse(*problems: str) -> None:
-    """Refuse a value for several reasons at once; each goes on from ``experiment 'a': field ``."""
-    if problems:
-        raise PydanticCustomError("dynaclr", "{text}", {"text": "; ".join(problems), "problems": problems})
-
-
-def _yaml_trap(value: object) -> str:
-    """Explain in words how YAML may have made this value out of what the user wrote."""
-    if isinstance(value, bool):
-        return " (YAML reads an unquoted yes, no, on, off, true or false as a boolean: put the text in quotes)"
-    if isinstance(value, (int, float)):
-        return " (YAML reads unquoted digits as a number: put the text in quotes)"
-    if value is None:
-        return " (YAML reads nothing after the colon, null and ~ as None)"
-    return ""
-
-
-def _text(value: Any) -> Any:
-    """Let text pass."""
-    if not isinstance(value, str):
-        _refuse(f"is {value!r}, but needs text{_yaml_trap(value)}")
-    return value
-
-
-def _path(value: Any) -> Any:
-    """Let paths pass, with ``~`` for the home folder."""
-    if not isinstance(value, (str, Path)) or not str(value).strip():
-        _refuse(f"is {value!r}, but needs a path{_yaml_trap(value)}")
-    try:
-        return Path(value).expanduser()
-    except RuntimeError:  # ~nobody: the user has no home, so the path is looked up as it is written
-        return Path(value)
-
-
-def _number(value: Any) -> Any:
-    """Let finite numbers pass, also written as text, but no booleans."""
-    try:
-        number = float("nan") if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = float("nan")
-    if not isfinite(number):
-        _refuse(f"is {value!r}, but needs a finite number{_yaml_trap(value) if value is None else ''}")
-    return number
-
-
-def _names(value: Any) -> Any:
-    """Let lists of texts pass."""
-    if isinstance(value, str):
-        _refuse(f"is the single text {value!r}, but needs a list, such as [{value!r}]")
-    if not isinstance(value, (list, tuple)):
-        _refuse(f"is {value!r}, but needs a list of names{_yaml_trap(value)}")
-    _refuse(*(_not_text(item, "") for item in value if not isinstance(item, str)))
-    if not value:
-        _refuse(f"is {value!r}, but needs at least one name")
-    return list(value)
-
-
-def _not_text(item: object, place: str) -> str:
-    """Say that a list holds something that is no text."""
-    return f"holds {item!r}{place}, but needs texts{_yaml_trap(item)}"
-
-
-def _wells(value: Any) -> Any:
-    """Let ``{label: [wells]}`` pass, each well once."""
-    if not isinstance(value, Mapping):
-        _refuse(f"is {value!r}, but needs labels and their wells, {{label: ['A/1', ...]}}{_yaml_trap(value)}")
-    if not value:
-        _refuse(f"is {dict(value)!r}, but needs at least one condition, {{label: ['A/1', ...]}}")
-    problems = [problem for label, wells in value.items() for problem in _condition_problems(label, wells)]
-    owners: dict[str, list[object]] = {}
-    for label, wells in value.items():
-        for well in wells if isinstance(wells, (list, tuple)) else ():
-            if isinstance(well, str):
-                owners.setdefault(well, []).append(label)
-    for well, labels in owners.items():
-        if len(labels) > 1:
-            where = " and ".join(repr(label) for label in dict.fromkeys(labels))
-            problems.append(f"names well {well!r} {len(labels)} times (under {where}), but needs each well once")
-    _refuse(*problems)
-    return {label: list(wells) for label, wells in value.items()}
-
-
-def _condition_problems(label: object, wells: object) -> list[str]:
-    """Say what is wrong with one condition's label and with its list of wells."""
-    problems = []
-    if not isinstance(label, str):
-        problems.append(f"has the label {label!r}, but needs text{_yaml_trap(label)}")
-    elif not label.strip():
-        problems.append(f"has the empty label {label!r}, but needs a name for the condition")
-    if isinstance(wells, str):
-        problems.append(f"of {label!r} is the single text {wells!r}, but needs a list, such as [{wells!r}]")
-    elif not isinstance(wells, (list, tuple)):
-        problems.append(f"of {label!r} is {wells!r}, but needs a list of wells, such as ['A/1']")
-    elif not wells:
-        problems.append(f"of {label!r} is an empty list, but needs at least one well")
-    else:
-        problems += [_not_text(item, f" under {label!r}") for item in wells if not isinstance(item, str)]
-    return problems
-
-
-def _channel_problems(channel: str, channels: list[str]) -> list[str]:
-    """Say why a source channel cannot be found among the store's channels."""
-    if channel not in channels:
-        hint = did_you_mean(channel, channels)
-        return [f"names {channel!r}, but the store's channel_names are {channels}{hint}"]
-    if channels.count(channel) > 1:
-        return [f"names {channel!r}, which channel_names has twice, but needs a unique name"]
-    return []
-
-
-def _founder(value: Any) -> Any:
-    """Let whole numbers and None pass."""
-    if value is not None and not is_whole(value):
-        _refuse(f"is {value!r}, but needs a whole number, or None for the usual ways of writing 'no parent'")
-    return value
-
-
-def _choice(value: Any) -> Any:
-    """Let the two ways of treating impossible parents pass."""
-    if value not in ("error", "founder"):
-        _refuse(f"is {value!r}, but needs 'error' or 'founder'")
-    return value
+from dynaclr.fields import Founder, ImpossibleParents, Location, Names, Number, Text, Wells, channel_problems, refuse
 
 
 def _schema(**keywords: Any) -> Any:
     """Add keywords to a field's JSON Schema; what they say is checked here, in words."""
     return Field(json_schema_extra=keywords)
-
-
-_Text = Annotated[str, BeforeValidator(_text)]
-_Number = Annotated[float, BeforeValidator(_number)]
-_Names = Annotated[list[str], BeforeValidator(_names), Field(min_length=1)]
-_WellNames = Annotated[list[str], Field(min_length=1)]
-_Path = Annotated[Path, BeforeValidator(_path)]
 
 
 class ExperimentConfig(BaseModel):
@@ -173,35 +39,35 @@ class ExperimentConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Experiment", use_attribute_docstrings=True)
 
-    name: _Text
+    name: Text
     """The experiment's name, unique in the registry and without ':', which separates it from wells in
     selectors such as 'exp_a:A/1/0'."""
-    data_path: _Path
+    data_path: Location
     """HCS OME-Zarr store; relative paths are relative to the YAML file."""
-    tracks_path: _Path
+    tracks_path: Location
     """Root of the tracking tables, <tracks_path>/<row>/<column>/<fov>/*.csv, one table for each FOV; relative
     paths are relative to the YAML file."""
-    channel_names: _Names
+    channel_names: Names
     """All channels of the store, in the store's order."""
-    source_channel: _Names
+    source_channel: Names
     """The channels to train on; the encoder sees the i-th of them as channel i, whatever its name."""
-    condition_wells: Annotated[dict[str, _WellNames], BeforeValidator(_wells), _schema(minProperties=1)]
+    condition_wells: Wells
     """Treatment labels and the wells that were treated so, {label: ['A/1', ...]}; wells that no label names
     are left out."""
-    interval_minutes: Annotated[_Number, _schema(exclusiveMinimum=0)] = 30.0
+    interval_minutes: Annotated[Number, _schema(exclusiveMinimum=0)] = 30.0
     """Minutes between two frames."""
-    start_hpi: _Number = 0.0
+    start_hpi: Number = 0.0
     """Hours post infection (HPI) at the first frame; negative if the movie began before the infection."""
-    organelle: _Text = ""
+    organelle: Text = ""
     """The organelle or reporter, for grouping; may be empty."""
-    date: Annotated[_Text, _schema(type=["string", "number"])] = ""
+    date: Annotated[Text, _schema(type=["string", "number"])] = ""
     """The day of the experiment, kept as it is written."""
-    moi: Annotated[_Number, _schema(minimum=0)] = 0.0
+    moi: Annotated[Number, _schema(minimum=0)] = 0.0
     """Multiplicity of infection, viruses per cell."""
-    founder_parent: Annotated[int | None, BeforeValidator(_founder)] = None
+    founder_parent: Founder = None
     """The parent number that means 'no parent' in the tracking tables, where it is not clear (0 beside a real
     track 0)."""
-    impossible_parents: Annotated[Literal["error", "founder"], BeforeValidator(_choice)] = "error"
+    impossible_parents: ImpossibleParents = "error"
     """What to do with a parent that does not start before its child: stop with an error, or treat the child as
     a founder and log how many there were."""
 
@@ -216,9 +82,9 @@ class ExperimentConfig(BaseModel):
     @classmethod
     def _check_name(cls, name: str) -> str:
         if not name.strip():
-            _refuse(f"is {name!r}, but needs text that is not empty")
+            refuse(f"is {name!r}, but needs text that is not empty")
         if ":" in name:
-            _refuse(f"is {name!r}, but needs a name without ':', which selectors like 'exp:A/1' split at")
+            refuse(f"is {name!r}, but needs a name without ':', which selectors like 'exp:A/1' split at")
         return name
 
     @field_validator("source_channel")
@@ -231,22 +97,22 @@ class ExperimentConfig(BaseModel):
         ]
         channels: list[str] | None = info.data.get("channel_names")  # absent where it is itself wrong
         for channel in dict.fromkeys(source if channels is not None else ()):
-            problems += _channel_problems(channel, channels or [])
-        _refuse(*problems)
+            problems += channel_problems(channel, channels or [])
+        refuse(*problems)
         return source
 
     @field_validator("interval_minutes")
     @classmethod
     def _check_interval(cls, interval: float) -> float:
         if interval <= 0:
-            _refuse(f"is {interval!r}, but needs a positive number of minutes")
+            refuse(f"is {interval!r}, but needs a positive number of minutes")
         return interval
 
     @field_validator("moi")
     @classmethod
     def _check_moi(cls, moi: float) -> float:
         if moi < 0:
-            _refuse(f"is {moi!r}, but needs a number that is not negative")
+            refuse(f"is {moi!r}, but needs a number that is not negative")
         return moi
 
     @field_validator("*")
