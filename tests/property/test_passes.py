@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
-from test_rounding import expected_of, strata_of
+from made_strata import expected_of, strata_of
 
 from dynaclr.cascade.passes import FairPasses
 from dynaclr.cascade.quotas import Quotas

@@ -9,19 +9,14 @@ from math import ceil, floor
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from made_strata import expected_of, strata_of
 
 from dynaclr.cascade.quotas import Quotas
 from dynaclr.cascade.rounding import SystematicRounding
-from dynaclr.cascade.strata import Labels, Strata
 
 _WORD = 2**64
 _WEIGHTS = st.lists(st.integers(0, 9), min_size=1, max_size=8).filter(any)
 _OFFSETS = st.lists(st.integers(0, _WORD - 1), max_size=4)
-
-
-def expected_of(weights: list[int], total: int) -> list[Fraction]:
-    """Share a total out, in fractions."""
-    return [Fraction(weight * total, sum(weights)) for weight in weights]
 
 
 def edges(expected: list[Fraction]) -> list[int]:
@@ -68,12 +63,3 @@ def test_quotas_of_a_chunk_are_those_of_its_batches(groups: list[list[int]], tot
             before += quota
     columns = (shares.batch, shares.stratum, shares.quota, shares.before)
     assert list(zip(*(column.tolist() for column in columns), strict=True)) == rows
-
-
-def strata_of(sizes: list[list[int]]) -> Strata:
-    """Return anchors of so many experiments, each with strata of these sizes."""
-    pairs = [(group, nth) for group, each in enumerate(sizes) for nth, size in enumerate(each) for _ in range(size)]
-    group, condition = np.array(pairs, dtype=np.uint8).reshape(-1, 2).T
-    groups = Labels(tuple(range(len(sizes))), group)
-    conditions = Labels(tuple(range(max(map(len, sizes)))), condition)
-    return Strata.of(groups, np.ones(len(sizes), dtype=bool), conditions, None)
