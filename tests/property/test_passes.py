@@ -100,4 +100,5 @@ def test_long_streams_do_not_repeat() -> None:
     passes = np.concatenate(stream)[: 200_000 // 3 * 3].reshape(-1, 3)
     assert (np.sort(passes, axis=1) == [0, 1, 2]).all()
     for shift in (21_845, 43_690):  # passes in a block, and in two
-        assert not (passes[shift : shift + 2000] == passes[:2000]).all()
+        alike = (passes[shift : shift + 2000] == passes[:2000]).all(axis=1)
+        assert alike.mean() < 0.25  # by chance a sixth is; P(a quarter of 2000) < exp(-2 * 2000 / 12**2) < 1e-12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -113,11 +114,37 @@ def test_strata_of_many_keys_are_sorted_too() -> None:
     assert strata.order.tolist() == np.lexsort((table["z"], table["y"], table["x"])).tolist()
 
 
-@pytest.mark.parametrize("last", [float("nan"), float("inf"), None])
-def test_times_that_are_no_hours_are_refused(last: float | None) -> None:
-    """With how many there are, and where."""
-    table = pd.DataFrame({"x": list("abb"), "hours_post_infection": [0.0, last, last]})
-    with pytest.raises(DynaclrError, match=r"in 2 of 3 rows \(experiments 'b'\)"):
+def test_sixteen_bits_hold_the_keys_or_are_not_used() -> None:
+    """Two groups with more times than half of what 16 bits count."""
+    hpi = np.arange(40_000.0)[::-1]
+    table = pd.DataFrame({"x": np.arange(40_000) % 2})
+    strata = Strata.of(Labels.of(table, ["x"], "group_by"), np.ones(2, dtype=bool), Labels.one(40_000), hpi)
+    assert strata.order.tolist() == np.lexsort((hpi, table["x"])).tolist()
+
+
+_MISSING = [
+    np.array([0.0, np.nan, np.inf]),
+    pd.Series([0.0, None, None], dtype=object),
+    pd.Series([0.0, None, None], dtype="Float64"),
+    pd.Series([0, None, None], dtype="Int64"),
+    pd.Categorical([0.0, None, None]),
+]
+
+
+@pytest.mark.parametrize("hpi", _MISSING, ids=lambda hpi: str(hpi.dtype))
+def test_times_that_are_missing_are_refused(hpi: Any) -> None:
+    """Whatever the column's type: with how many there are, and where."""
+    table = pd.DataFrame({"x": list("acb"), "hours_post_infection": hpi})
+    with pytest.raises(DynaclrError) as caught:
         hours(table, Labels.of(table, ["x"], "group_by"))
+    assert str(caught.value) == (
+        "hours_post_infection is missing or not finite in 2 of 3 rows (experiments 'b', 'c'), "
+        "but temporal_enrichment needs a finite time for every anchor"
+    )
+
+
+def test_times_that_are_no_numbers_are_refused() -> None:
+    """A duration would be taken for nanoseconds."""
+    table = pd.DataFrame({"x": list("ab"), "hours_post_infection": pd.Timedelta(hours=1)})
     with pytest.raises(DynaclrError, match="has dtype 'timedelta64"):
-        hours(table.assign(hours_post_infection=pd.Timedelta(hours=1)), Labels.of(table, ["x"], "group_by"))
+        hours(table, Labels.of(table, ["x"], "group_by"))
