@@ -27,12 +27,16 @@ def test_each_batch_and_condition_draws_on_its_own() -> None:
     table = anchors_of({"x": [5.0] * 300, "y": [5.0] * 300})
     sampler = FlexibleBatchSampler(table, 20, temporal_enrichment=True)
     seen: list[tuple[int, ...]] = []
+    distances: list[int] = []
     for number in range(10):
-        batch = sampler.explain(number)
-        for _, part in batch.groupby(["condition", "time"]):
-            seen.append(tuple(sorted(part["anchor"] % 300)))
+        for _, part in sampler.explain(number).groupby("condition"):
+            focal, others = ((part["anchor"] % 300)[part["time"] == time].tolist() for time in ("focal", "global"))
+            seen += [tuple(sorted(focal)), tuple(sorted(others))]
+            distances += [min(abs(other - one) for one in focal) for other in others]
     assert Counter(map(len, seen)) == {7: 20, 3: 20}
     assert len(set(seen)) == 40
+    # Nor do the others follow the focal ones: seven have at most 7 * 17 of 300 within 8, and 0.4 ** 60 < 1e-23.
+    assert max(distances) > 8
 
 
 @given(x=_TIMES, y=_TIMES, seed=st.integers(0, 99))
