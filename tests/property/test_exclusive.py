@@ -1,0 +1,142 @@
+"""Exclusive draws: one anchor of each lineage, chosen as if each were looked at by hand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from dynaclr.cascade.composition import Role
+from dynaclr.cascade.exclusive import _Batch, _evenly, _first_new, _Values
+from dynaclr.sampler import FlexibleBatchSampler
+
+_CODES = st.lists(st.integers(0, 4), min_size=1, max_size=12)
+
+
+def make_sampler(lineages: dict[str, list[int]], hpi: dict[str, list[float]], size: int, **options: Any) -> Any:
+    """Return a sampler of one experiment whose batches hold each lineage once, and its table."""
+    rows = [
+        (condition, lineage, hour)
+        for condition, each in lineages.items()
+        for lineage, hour in zip(each, hpi[condition], strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["condition", "lineage_id", "hours_post_infection"]).assign(experiment="a")
+    return FlexibleBatchSampler(table, size, exclusive_by="lineage_id", **options), table
+
+
+def test_batches_conditions_and_epochs_draw_on_their_own() -> None:
+    """Of as many lineages as anchors, at one time: never the same cells of a condition, near in time or not."""
+    lineages = {"x": list(range(300)), "y": list(range(300, 600))}
+    sampler, _ = make_sampler(lineages, {"x": [5.0] * 300, "y": [5.0] * 300}, 20, temporal_enrichment=True)
+    seen: list[tuple[int, ...]] = []
+    distances: list[int] = []
+    for epoch in (0, 1):
+        for number in range(5):
+            for _, part in sampler.explain(number, epoch).groupby("condition"):
+                focal, others = ((part["anchor"] % 300)[part["time"] == time].tolist() for time in ("focal", "global"))
+                seen += [tuple(sorted(focal)), tuple(sorted(others))]
+                distances += [min(abs(other - one) for one in focal) for other in others]
+    assert Counter(map(len, seen)) == {7: 20, 3: 20}
+    assert len(set(seen)) == 40
+    # Seven have at most 7 * 17 of 300 within 8 of them, and 0.4 ** 60 < 1e-23.
+    assert max(distances) > 8
+
+
+def test_passes_of_epochs_rounds_and_conditions_differ() -> None:
+    """Each is a shuffle of its own."""
+    lineages = {"x": list(range(30)), "y": list(range(30, 60))}
+    sampler, table = make_sampler(lineages, {"x": [0.0] * 30, "y": [0.0] * 30}, 10)
+    orders = []
+    for epoch in (0, 1):
+        for round_ in (0, 1):
+            drawn = np.concatenate([sampler.batch(6 * round_ + number, epoch) for number in range(6)])
+            # In the order of the batches, whatever the order within one.
+            batches = drawn.reshape(6, 10)
+            for condition in ("x", "y"):
+                own = [sorted(one for one in batch if table["condition"][one] == condition) for batch in batches]
+                orders.append(tuple(one % 30 for batch in own for one in batch))
+    assert all(sorted(order) == list(range(30)) for order in orders)
+    assert len(set(orders)) == 8
+
+
+def test_focal_anchors_are_of_the_whole_window() -> None:
+    """Not only the nearest of them, where all are within it."""
+    hpi = {"x": [5.0, 5.5] * 40}
+    sampler, _ = make_sampler({"x": list(range(80))}, hpi, 10, temporal_enrichment=True, temporal_window_hours=1.0)
+    far = 0
+    for number in range(8):
+        batch = sampler.explain(number)
+        focal = batch[batch["time"] == "focal"]
+        assert len(focal) == 7
+        far += int((focal["hpi"] != batch.attrs["focal_hpi"]).sum())
+    assert 0 < far < 56  # of 56 about half; all or none: 2 * 0.5 ** 56 < 1e-16
+
+
+@given(hours=st.lists(st.integers(0, 12), min_size=10, max_size=20), shared=st.integers(1, 3), seed=st.integers(0, 99))
+@example(hours=list(range(20)), shared=1, seed=0)
+@example(hours=list(range(20)), shared=2, seed=0)
+def test_windows_are_widened_to_the_nearest_new_lineages(hours: list[int], shared: int, seed: int) -> None:
+    """Whoever is nearer to the focal time than one that was taken, and was not, has a lineage that was."""
+    lineages = [at // shared for at in range(len(hours))]
+    size = min(6, len(set(lineages)))
+    times = {"x": [float(hour) for hour in hours]}
+    options = {"temporal_enrichment": True, "temporal_window_hours": 0.0, "temporal_global_fraction": 0.0}
+    sampler, table = make_sampler({"x": lineages}, times, size, seed=seed, **options)
+    batch = sampler.explain(0)
+    away = (table["hours_post_infection"] - batch.attrs["focal_hpi"]).abs()
+    taken = batch["anchor"].tolist()
+    assert len({lineages[one] for one in taken}) == size
+    for one in taken:
+        nearer = [other for other in away.index if away[other] < away[one]]
+        held = {lineages[other] for other in taken if away[other] < away[one]}
+        assert {lineages[other] for other in nearer} <= held
+
+
+@pytest.mark.parametrize("enrichment", [False, True])
+def test_the_condition_with_least_to_spare_chooses_first(enrichment: bool) -> None:
+    """Its lineages also live in the other one, which has more to choose from."""
+    lineages = {"spare": list(range(40)), "tight": list(range(4)) * 10}
+    hpi = {"spare": [0.0] * 40, "tight": [0.0] * 40}
+    sampler, table = make_sampler(lineages, hpi, 8, temporal_enrichment=enrichment)
+    for batch in sampler:
+        assert table["lineage_id"][batch].is_unique
+        assert Counter(table["condition"][batch]) == {"spare": 4, "tight": 4}
+
+
+@pytest.mark.parametrize("enrichment", [False, True])
+def test_too_few_lineages_come_up_evenly(enrichment: bool) -> None:
+    """Four of twelve: each three times, by three different anchors."""
+    hpi = {"x": [0.0] * 40}
+    sampler, table = make_sampler({"x": list(range(4)) * 10}, hpi, 12, temporal_enrichment=enrichment)
+    for batch in sampler:
+        assert len(set(batch)) == 12
+        assert Counter(table["lineage_id"][batch]) == {0: 3, 1: 3, 2: 3, 3: 3}
+
+
+@given(codes=_CODES, data=st.data())
+def test_candidates_are_compared_with_all_before_them(codes: list[int], data: st.DataObject) -> None:
+    """In the batch, and among the candidates; what other batches hold does not count."""
+    values = _Values(np.array(codes))
+    places = st.lists(st.integers(0, len(codes) - 1), max_size=8)
+    for _ in range(2):
+        batch, held = _Batch(values), []
+        for role in Role:
+            added = data.draw(places)
+            batch.add(np.array(added, dtype=np.int64), role)
+            held += [codes[place] for place in added]
+        candidates = data.draw(places)
+        count = data.draw(st.integers(0, len(candidates)))
+        before = [[*held, *(codes[place] for place in candidates[:at])] for at in range(len(candidates))]
+        layers = [seen.count(codes[place]) for place, seen in zip(candidates, before, strict=True)]
+        tried = np.array(candidates, dtype=np.int64)
+        assert batch.layer(tried).tolist() == layers
+        assert batch.is_new(tried).tolist() == [layer == 0 for layer in layers]
+        new = [place for place, layer in zip(candidates, layers, strict=True) if layer == 0]
+        assert _first_new(batch, tried, count).tolist() == new[:count]
+        even = sorted(range(len(candidates)), key=lambda at: layers[at])[:count]
+        assert _evenly(batch, tried, count).tolist() == [candidates[at] for at in even]
