@@ -64,6 +64,16 @@ def test_passes_of_epochs_rounds_and_conditions_differ() -> None:
     assert len(set(orders)) == 8
 
 
+def test_passes_over_a_small_condition_differ() -> None:
+    """An epoch goes through it five times, each time in another order."""
+    lineages = {"small": list(range(20)), "large": list(range(20, 200))}
+    sampler, table = make_sampler(lineages, {"small": [0.0] * 20, "large": [0.0] * 180}, 20)
+    own = [frozenset(one for one in batch if table["condition"][one] == "small") for batch in sampler]
+    assert [len(each) for each in own] == [10] * 10
+    assert all(len(own[at] | own[at + 1]) == 20 for at in range(0, 10, 2))
+    assert len(set(own)) == 10
+
+
 def test_focal_anchors_are_of_the_whole_window() -> None:
     """Not only the nearest of them, where all are within it."""
     hpi = {"x": [5.0, 5.5] * 40}
