@@ -128,6 +128,34 @@ def test_too_few_lineages_come_up_evenly(enrichment: bool) -> None:
         assert Counter(table["lineage_id"][batch]) == {0: 3, 1: 3, 2: 3, 3: 3}
 
 
+def test_lineages_that_two_conditions_share_run_out() -> None:
+    """Enough for each, too few for both: the second repeats lineages as evenly as it can, and no anchor."""
+    hpi = {"x": [0.0] * 40, "y": [0.0] * 40}
+    sampler, table = make_sampler({"x": list(range(4)) * 10, "y": list(range(4)) * 10}, hpi, 8)
+    for batch in sampler:
+        assert len(set(batch)) == 8
+        assert Counter(table["condition"][batch]) == {"x": 4, "y": 4}
+        assert Counter(table["lineage_id"][batch]) == {0: 2, 1: 2, 2: 2, 3: 2}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_focal_anchors_are_the_nearest_where_lineages_run_out(seed: int) -> None:
+    """The condition that finds no new lineage takes the anchors nearest to the focal time all the same."""
+    hours = [float(hour) for hour in range(20)]
+    lineages = {"x": list(range(4)) * 5, "y": list(range(4)) * 5}
+    options = {"temporal_enrichment": True, "temporal_window_hours": 0.0, "temporal_global_fraction": 0.0}
+    sampler, table = make_sampler(lineages, {"x": hours, "y": hours}, 8, seed=seed, **options)
+    for number in range(len(sampler)):
+        batch = sampler.explain(number)
+        away = (table["hours_post_infection"] - batch.attrs["focal_hpi"]).abs()
+        assert batch["anchor"].is_unique
+        assert Counter(batch["condition"]) == {"x": 4, "y": 4}
+        parts = dict(list(batch.groupby("condition")["anchor"]))
+        assert any(table["lineage_id"][taken].is_unique for taken in parts.values())
+        own = {name: away[table["condition"] == name] for name in parts}
+        assert any(away[taken].max() <= own[name].nsmallest(4).max() for name, taken in parts.items())
+
+
 @given(codes=_CODES, data=st.data())
 def test_candidates_are_compared_with_all_before_them(codes: list[int], data: st.DataObject) -> None:
     """In the batch, and among the candidates; what other batches hold does not count."""
