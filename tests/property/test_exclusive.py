@@ -109,13 +109,14 @@ def test_windows_are_widened_to_the_nearest_new_lineages(hours: list[int], share
 
 @pytest.mark.parametrize("enrichment", [False, True])
 def test_the_condition_with_least_to_spare_chooses_first(enrichment: bool) -> None:
-    """Its lineages also live in the other one, which has more to choose from."""
-    lineages = {"spare": list(range(40)), "tight": list(range(4)) * 10}
-    hpi = {"spare": [0.0] * 40, "tight": [0.0] * 40}
-    sampler, table = make_sampler(lineages, hpi, 8, temporal_enrichment=enrichment)
+    """Six of its six lineages; some of them live in the other one too, which needs two of five."""
+    lineages = {"tight": list(range(6)) * 6, "spare": [0, 1, 2, 6, 7] * 8}
+    hpi = {"tight": [0.0] * 36, "spare": [0.0] * 40}
+    options = {"condition_ratio": {"tight": 3, "spare": 1}, "temporal_enrichment": enrichment}
+    sampler, table = make_sampler(lineages, hpi, 8, **options)
     for batch in sampler:
         assert table["lineage_id"][batch].is_unique
-        assert Counter(table["condition"][batch]) == {"spare": 4, "tight": 4}
+        assert Counter(table["condition"][batch]) == {"tight": 6, "spare": 2}
 
 
 @pytest.mark.parametrize("enrichment", [False, True])
@@ -138,22 +139,31 @@ def test_lineages_that_two_conditions_share_run_out() -> None:
         assert Counter(table["lineage_id"][batch]) == {0: 2, 1: 2, 2: 2, 3: 2}
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_focal_anchors_are_the_nearest_where_lineages_run_out(seed: int) -> None:
-    """The condition that finds no new lineage takes the anchors nearest to the focal time all the same."""
-    hours = [float(hour) for hour in range(20)]
-    lineages = {"x": list(range(4)) * 5, "y": list(range(4)) * 5}
+def make_widened(y: list[int]) -> Any:
+    """Return a sampler whose windows hold one anchor of each condition, and its table; x has four lineages in turn."""
+    hours = [float(hour) for hour in range(len(y))]
+    lineages = {"x": [hour % 4 for hour in range(len(y))], "y": y}
     options = {"temporal_enrichment": True, "temporal_window_hours": 0.0, "temporal_global_fraction": 0.0}
-    sampler, table = make_sampler(lineages, {"x": hours, "y": hours}, 8, seed=seed, **options)
+    return make_sampler(lineages, {"x": hours, "y": hours}, 8, **options)
+
+
+def test_windows_are_widened_until_there_are_new_lineages() -> None:
+    """However far they are; the condition with fewer to spare has taken the others."""
+    sampler, table = make_widened([hour % 4 for hour in range(36)] + [4, 5, 6, 7])
+    for batch in sampler:
+        assert Counter(table["condition"][batch]) == {"x": 4, "y": 4}
+        assert table["lineage_id"][batch].is_unique
+
+
+def test_windows_are_widened_to_the_nearest_where_lineages_run_out() -> None:
+    """The condition that finds no new lineage repeats those of the other one."""
+    sampler, table = make_widened([hour % 4 for hour in range(40)])
     for number in range(len(sampler)):
         batch = sampler.explain(number)
         away = (table["hours_post_infection"] - batch.attrs["focal_hpi"]).abs()
         assert batch["anchor"].is_unique
-        assert Counter(batch["condition"]) == {"x": 4, "y": 4}
-        parts = dict(list(batch.groupby("condition")["anchor"]))
-        assert any(table["lineage_id"][taken].is_unique for taken in parts.values())
-        own = {name: away[table["condition"] == name] for name in parts}
-        assert any(away[taken].max() <= own[name].nsmallest(4).max() for name, taken in parts.items())
+        for name, taken in batch.groupby("condition")["anchor"]:
+            assert sorted(away[taken]) == sorted(away[table["condition"] == name])[:4]
 
 
 @given(codes=_CODES, data=st.data())
