@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from dynaclr.cascade.composition import Role
 from dynaclr.cascade.exclusive import _Batch, _evenly, _first_new, _Values
+from dynaclr.errors import RepeatedAnchorsWarning
 from dynaclr.sampler import FlexibleBatchSampler
 
 _CODES = st.lists(st.integers(0, 4), min_size=1, max_size=12)
@@ -115,8 +117,10 @@ def test_the_condition_with_least_to_spare_chooses_first(enrichment: bool) -> No
     options = {"condition_ratio": {"tight": 3, "spare": 1}, "temporal_enrichment": enrichment}
     sampler, table = make_sampler(lineages, hpi, 8, **options)
     for batch in sampler:
-        assert table["lineage_id"][batch].is_unique
-        assert Counter(table["condition"][batch]) == {"tight": 6, "spare": 2}
+        held = {name: list(each) for name, each in table.loc[batch].groupby("condition")["lineage_id"]}
+        assert sorted(held["tight"]) == list(range(6))
+        # All focal anchors are chosen before the others, so that there the two may meet.
+        assert enrichment or sorted(held["spare"]) == [6, 7]
 
 
 @pytest.mark.parametrize("enrichment", [False, True])
@@ -168,7 +172,7 @@ def test_windows_are_widened_to_the_nearest_where_lineages_run_out() -> None:
 
 @given(codes=_CODES, data=st.data())
 def test_candidates_are_compared_with_all_before_them(codes: list[int], data: st.DataObject) -> None:
-    """In the batch, and among the candidates; what other batches hold does not count."""
+    """In the stratum and in the batch; what other batches hold does not count."""
     values = _Values(np.array(codes))
     places = st.lists(st.integers(0, len(codes) - 1), max_size=8)
     for _ in range(2):
@@ -176,15 +180,51 @@ def test_candidates_are_compared_with_all_before_them(codes: list[int], data: st
         for role in Role:
             added = data.draw(places)
             batch.add(np.array(added, dtype=np.int64), role)
-            held += [codes[place] for place in added]
-        candidates = data.draw(places)
+            held += added
+        own, candidates = data.draw(places), data.draw(places)
         count = data.draw(st.integers(0, len(candidates)))
-        before = [[*held, *(codes[place] for place in candidates[:at])] for at in range(len(candidates))]
-        layers = [seen.count(codes[place]) for place, seen in zip(candidates, before, strict=True)]
         tried = np.array(candidates, dtype=np.int64)
-        assert batch.layer(tried).tolist() == layers
-        assert batch.is_new(tried).tolist() == [layer == 0 for layer in layers]
-        new = [place for place, layer in zip(candidates, layers, strict=True) if layer == 0]
+        values_of = [codes[place] for place in candidates]
+        in_stratum, in_batch = (
+            [([codes[other] for other in some] + values_of[:at]).count(value) for at, value in enumerate(values_of)]
+            for some in (own, held)
+        )
+        found = batch.before(tried, np.array(own, dtype=np.int64))
+        assert [times.tolist() for times in found] == [in_stratum, in_batch]
+        assert batch.is_new(tried).tolist() == [times == 0 for times in in_batch]
+        new = [place for place, times in zip(candidates, in_batch, strict=True) if times == 0]
         assert _first_new(batch, tried, count).tolist() == new[:count]
-        even = sorted(range(len(candidates)), key=lambda at: layers[at])[:count]
-        assert _evenly(batch, tried, count).tolist() == [candidates[at] for at in even]
+        even = sorted(range(len(candidates)), key=lambda at: (in_stratum[at], in_batch[at]))[:count]
+        chosen = _evenly(batch, tried, count, np.array(own, dtype=np.int64))
+        assert chosen.tolist() == [candidates[at] for at in even]
+
+
+@given(
+    rows=st.lists(
+        st.tuples(st.sampled_from("ab"), st.sampled_from("xy"), st.integers(0, 5), st.integers(0, 6)),
+        min_size=8,
+        max_size=40,
+    ),
+    size=st.integers(2, 8),
+    leaky=st.sampled_from([0.0, 0.4]),
+    enrichment=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_a_condition_with_enough_values_repeats_none(
+    rows: list[tuple[str, str, int, int]], size: int, leaky: float, enrichment: bool, seed: int
+) -> None:
+    """Though other conditions hold the same ones: those are avoided as far as that goes, its own always."""
+    table = pd.DataFrame(rows, columns=["experiment", "condition", "value", "hours_post_infection"])
+    options = {"leaky": leaky, "temporal_enrichment": enrichment, "temporal_window_hours": 1.0, "seed": seed}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RepeatedAnchorsWarning)
+        sampler = FlexibleBatchSampler(table, size, exclusive_by="value", **options)
+    for number in range(len(sampler)):
+        batch = sampler.explain(number)
+        for (experiment, condition), drawn in batch[batch["source"] == "primary"].groupby(["experiment", "condition"]):
+            pool = table[(table["experiment"] == experiment) & (table["condition"] == condition)]
+            assert pool["value"].nunique() < len(drawn) or table["value"][drawn["anchor"]].is_unique
+        own = set(batch["experiment"][batch["source"] == "primary"])
+        leaked = batch["anchor"][batch["source"] == "leaked"]
+        pool = table[~table["experiment"].isin(own)]
+        assert pool["value"].nunique() < len(leaked) or table["value"][leaked].is_unique

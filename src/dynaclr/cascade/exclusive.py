@@ -84,16 +84,28 @@ class _Batch:
         new: NDArray[np.bool_] = self._values.places.is_first(codes) & (self._values.holder[codes] != self._number)
         return new
 
-    def layer(self, candidates: Ints) -> Ints:
-        """Return how many anchors with its value stand before each candidate, in the batch or among the candidates."""
+    def before(self, candidates: Ints, own: Ints) -> tuple[Ints, Ints]:
+        """Return how many anchors with its value stand before each candidate: in its stratum, and in the batch.
+
+        Parameters
+        ----------
+        candidates : ndarray of int64
+            Anchors of one stratum; those before a candidate count for both.
+        own : ndarray of int64
+            Anchors of that stratum that are chosen already.
+        """
         codes = self._values.codes[candidates]
         order = np.argsort(codes, kind="stable")
         ordered = codes[order]
         layer = np.empty(len(codes), dtype=np.int64)
         layer[order] = np.arange(len(codes)) - np.searchsorted(ordered, ordered)
-        held = np.sort(self._values.codes[np.concatenate([candidates[:0], *self.places])])
-        before: Ints = layer + np.searchsorted(held, codes, "right") - np.searchsorted(held, codes)
-        return before
+
+        def among(places: Ints) -> Ints:
+            held = np.sort(self._values.codes[places])
+            times: Ints = layer + np.searchsorted(held, codes, "right") - np.searchsorted(held, codes)
+            return times
+
+        return among(own), among(np.concatenate([own[:0], *self.places]))
 
 
 def _first_new(batch: _Batch, candidates: Ints, count: int) -> Ints:
@@ -102,9 +114,10 @@ def _first_new(batch: _Batch, candidates: Ints, count: int) -> Ints:
     return new
 
 
-def _evenly(batch: _Batch, candidates: Ints, count: int) -> Ints:
-    """Return `count` candidates whose values come up as evenly as possible."""
-    chosen: Ints = candidates[np.argsort(batch.layer(candidates), kind="stable")[:count]]
+def _evenly(batch: _Batch, candidates: Ints, count: int, own: Ints) -> Ints:
+    """Return `count` candidates whose values come up as evenly as possible: in their stratum, then in the batch."""
+    in_stratum, in_batch = batch.before(candidates, own)
+    chosen: Ints = candidates[np.lexsort((in_batch, in_stratum))[:count]]
     return chosen
 
 
@@ -189,7 +202,7 @@ class ExclusiveDraws:
         key = self._key("focal", number, stratum)
         low, high = (int(edge[0]) for edge in focus.window(np.array([stratum]), np.array([focal])))
         if crowded:
-            chosen = _evenly(batch, _permuted(low, high, key), count)
+            chosen = _evenly(batch, _permuted(low, high, key), count, copies)
         else:
             chosen = _draw_new(batch, low, high - low, count, key)
         if len(chosen) < count:
@@ -213,7 +226,9 @@ class ExclusiveDraws:
                 return found
             if reach == size:  # values shared between strata have run out: take what is nearest all the same
                 rest = candidates[~np.isin(candidates, found)]
-                return np.concatenate([found, rest[: count - len(found)]])
+                in_stratum, _ = batch.before(rest, found)
+                nearest = rest[np.argsort(in_stratum, kind="stable")]
+                return np.concatenate([found, nearest[: count - len(found)]])
             reach *= 4
 
     def _others(self, batch: _Batch, number: int, stratum: int, count: int, chosen: Ints, crowded: bool) -> Ints:
@@ -227,7 +242,7 @@ class ExclusiveDraws:
         everything = _permuted(begin, end, key)
         times = np.bincount(chosen - begin, minlength=end - begin)[everything - begin]
         fresh = everything[times == times.min()]
-        found = _evenly(batch, fresh, min(count, len(fresh)))
+        found = _evenly(batch, fresh, min(count, len(fresh)), chosen)
         size, rest = np.array([end - begin]), np.array([count - len(found)])
         return np.concatenate([found, begin + balanced(size, rest, self._key("again", number, stratum))[1]])
 
@@ -242,7 +257,8 @@ class ExclusiveDraws:
         found = _draw_new(batch, 0, others, count, key, gap=(begin, end - begin))
         if len(found) < count:
             places = _permuted(0, others, key)
-            found = _evenly(batch, places + np.where(places >= begin, end - begin, 0), min(count, others))
+            places += np.where(places >= begin, end - begin, 0)
+            found = _evenly(batch, places, min(count, others), places[:0])
         rest = balanced(np.array([others]), np.array([count - len(found)]), key)[1]
         batch.add(np.concatenate([found, rest + np.where(rest >= begin, end - begin, 0)]), Role.LEAKED)
 
@@ -342,7 +358,8 @@ class _Queue:
         if not crowded:
             new: Ints = at[batch.is_new(waiting[0])][:count]
             return new
-        evenly: Ints = at[np.lexsort((waiting[1], batch.layer(waiting[0])))[:count]]
+        in_stratum, in_batch = batch.before(waiting[0], waiting[0, :0])
+        evenly: Ints = at[np.lexsort((waiting[1], in_batch, in_stratum))[:count]]
         return evenly
 
     def _add_pass(self) -> None:
