@@ -72,6 +72,8 @@ class TableDescription(Plain):
         The frame's index: 0..n-1, counting down from 1000, or the same everywhere.
     extra_columns
         Whether there are columns that the sampler does not need.
+    shared_lineages
+        Whether strata number their lineages alike, as track numbers are, so that one may come up in several.
     """
 
     strata: tuple[StratumDescription, ...]
@@ -79,6 +81,7 @@ class TableDescription(Plain):
     order: Literal["blocks", "interleaved", "reversed"] = "blocks"
     index: Literal["range", "descending", "constant"] = "range"
     extra_columns: bool = False
+    shared_lineages: bool = False
 
     @property
     def size(self) -> int:
@@ -177,7 +180,8 @@ class LifeCase(Plain):
 
 def anchor_frame(description: TableDescription) -> pd.DataFrame:
     """Expand a description into the table that the sampler takes."""
-    rows = [_stratum_rows(number, stratum) for number, stratum in enumerate(description.strata)]
+    shared = description.shared_lineages
+    rows = [_stratum_rows("" if shared else f"{number}_", part) for number, part in enumerate(description.strata)]
     if description.order == "interleaved":
         deep = max(len(part) for part in rows)
         listed = [part[i] for i in range(deep) for part in rows if i < len(part)]
@@ -199,11 +203,11 @@ def anchor_frame(description: TableDescription) -> pd.DataFrame:
     return frame
 
 
-def _stratum_rows(number: int, stratum: StratumDescription) -> list[tuple[Any, ...]]:
+def _stratum_rows(prefix: str, stratum: StratumDescription) -> list[tuple[Any, ...]]:
     times = [hpi for hpi in stratum.hpi for _ in range(stratum.cells)]
     lineages = stratum.lineages or len(times)
     labels = (stratum.experiment, stratum.condition, stratum.organelle, stratum.moi)
-    return [(*labels, hpi, f"{number}_{i % lineages}") for i, hpi in enumerate(times)]
+    return [(*labels, hpi, f"{prefix}{i % lineages}") for i, hpi in enumerate(times)]
 
 
 def as_label_dtype(column: pd.Series[Any], dtype: LabelDtype) -> pd.Series[Any]:
