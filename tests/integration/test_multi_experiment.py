@@ -235,8 +235,7 @@ def test_draws_differ_between_ranks_batches_epochs_and_seeds() -> None:
         data = make_data(Path("not/needed.yml"), seed=seed)
         ready = SimpleNamespace(current=SimpleNamespace(ready=number))
         loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=ready))
-        data.trainer = Place(epoch, rank, loop)  # type: ignore[assignment]
-        return list(data._draw_seeds().values())
+        return list(data._draw_seeds(Place(epoch, rank, loop)).values())  # type: ignore[arg-type]
 
     places = [
         (seed, epoch, rank, number) for seed in (0, 1) for epoch in (0, 1) for rank in (0, 1) for number in (0, 1)
