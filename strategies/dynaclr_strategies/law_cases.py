@@ -19,6 +19,7 @@ from dynaclr_strategies.faults import faults
 from dynaclr_strategies.from_types import life_cases
 from dynaclr_strategies.invariants import INVARIANTS
 from dynaclr_strategies.loss_descriptions import AugmentCase, LossCase, Transform
+from dynaclr_strategies.sampler_descriptions import SamplerCase
 from dynaclr_strategies.table_cases import index_cases, registry_cases
 
 __all__ = ["law_cases"]
@@ -104,6 +105,10 @@ _OF_LAW: dict[str, Cases] = {
 }
 
 
+def _sharing(case: SamplerCase, shared: bool) -> SamplerCase:
+    return replace(case, table=replace(case.table, shared_lineages=shared))
+
+
 def law_cases(law: str) -> st.SearchStrategy[Plain]:
     """Strategy for the cases that a law is searched with.
 
@@ -117,5 +122,7 @@ def law_cases(law: str) -> st.SearchStrategy[Plain]:
     """
     subject = INVARIANTS[law].subject
     if subject == "sampler":
-        return drawn_cases(law, _OURS)
+        cases = drawn_cases(law, _OURS)
+        # Of the other laws, those about focal times ask what a window holds of lineages that no other stratum has.
+        return st.builds(_sharing, cases, st.booleans()) if law == "lineage-exclusive" else cases
     return _OF_LAW.get(law, _OF_SUBJECT[subject])()

@@ -90,10 +90,10 @@ def anchor_tables(
     """Strategy for the tables of valid anchors that the sampler takes.
 
     Generates strata from one row to many, skewed, with ties in HPI, HPI before zero and experiments whose times do
-    not overlap; lineages that live in one stratum or in several; object, string, Arrow and categorical columns; rows
-    in blocks, interleaved or backwards; indices that are no row numbers; extra columns. Promises at least one anchor
-    and no missing label. Shrinks towards one experiment ``"a"`` with one condition ``"c"`` and one anchor at 0 h in
-    object columns.
+    not overlap; object, string, Arrow and categorical columns; rows in blocks, interleaved or backwards; indices that
+    are no row numbers; extra columns. Promises at least one anchor, no missing label, and that a lineage lives in one
+    stratum only. Shrinks towards one experiment ``"a"`` with one condition ``"c"`` and one anchor at 0 h in object
+    columns.
 
     Parameters
     ----------
@@ -114,7 +114,6 @@ def anchor_tables(
         order=draw(st.sampled_from(("blocks", "interleaved", "reversed")), label="order"),
         index=draw(st.sampled_from(("range", "descending", "constant")), label="index"),
         extra_columns=draw(st.booleans(), label="extra columns"),
-        shared_lineages=draw(st.booleans(), label="shared lineages"),
     )
     if len(description.labels_of(("experiment",))) > 1:
         event("anchor_tables: several experiments")
