@@ -66,6 +66,14 @@ def _augmented() -> st.SearchStrategy[Any]:
     return datamodule_cases(augmented=st.just(True))
 
 
+def _with_shared_lineages() -> st.SearchStrategy[SamplerCase]:
+    # For one law alone: those about focal times ask what a window holds of lineages that no other stratum has.
+    def sharing(case: SamplerCase, shared: bool) -> SamplerCase:
+        return replace(case, table=replace(case.table, shared_lineages=shared))
+
+    return st.builds(sharing, drawn_cases("lineage-exclusive", _OURS), st.booleans())
+
+
 _INTENSITY: tuple[Transform, ...] = ("contrast", "scale", "smooth", "noise")
 _UNMASKED = _losses(lambda case: replace(case, mask_same_lineage=False))
 
@@ -83,6 +91,7 @@ _OF_LAW: dict[str, Cases] = {
     "dropout-independent": _some_dropped,
     "experiments-do-not-mix": lambda: index_cases(min_experiments=2, selected=st.just(False)),
     "one-store-two-names": lambda: index_cases(min_experiments=2),
+    "lineage-exclusive": _with_shared_lineages,
     "loss-equals-reference": _UNMASKED,
     "loss-beta-zero-is-ntxent": _UNMASKED,
     "loss-masks-lineages": _losses(lambda case: replace(case, mask_same_lineage=True)),
@@ -105,10 +114,6 @@ _OF_LAW: dict[str, Cases] = {
 }
 
 
-def _sharing(case: SamplerCase, shared: bool) -> SamplerCase:
-    return replace(case, table=replace(case.table, shared_lineages=shared))
-
-
 def law_cases(law: str) -> st.SearchStrategy[Plain]:
     """Strategy for the cases that a law is searched with.
 
@@ -121,8 +126,6 @@ def law_cases(law: str) -> st.SearchStrategy[Plain]:
         Name of the law, see `dynaclr_strategies.INVARIANTS`.
     """
     subject = INVARIANTS[law].subject
-    if subject == "sampler":
-        cases = drawn_cases(law, _OURS)
-        # Of the other laws, those about focal times ask what a window holds of lineages that no other stratum has.
-        return st.builds(_sharing, cases, st.booleans()) if law == "lineage-exclusive" else cases
-    return _OF_LAW.get(law, _OF_SUBJECT[subject])()
+    if law in _OF_LAW:
+        return _OF_LAW[law]()
+    return drawn_cases(law, _OURS) if subject == "sampler" else _OF_SUBJECT[subject]()

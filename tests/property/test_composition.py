@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import product
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,14 +24,15 @@ def anchors_of(hpi: dict[str, list[float]], **columns: object) -> pd.DataFrame:
     return table.assign(experiment="a", **columns)
 
 
-def test_each_batch_and_condition_draws_on_its_own() -> None:
+@pytest.mark.parametrize("exclusive_by", [None, "lineage_id"])
+def test_each_batch_and_condition_draws_on_its_own(exclusive_by: str | None) -> None:
     """Conditions of one size at one time, batch after batch: never the same cells of a condition."""
-    table = anchors_of({"x": [5.0] * 300, "y": [5.0] * 300})
-    sampler = FlexibleBatchSampler(table, 20, temporal_enrichment=True)
+    table = anchors_of({"x": [5.0] * 300, "y": [5.0] * 300}, lineage_id=range(600))
+    sampler = FlexibleBatchSampler(table, 20, temporal_enrichment=True, exclusive_by=exclusive_by)
     seen: list[tuple[int, ...]] = []
     distances: list[int] = []
-    for number in range(10):
-        for _, part in sampler.explain(number).groupby("condition"):
+    for epoch, number in product(range(2), range(5)):
+        for _, part in sampler.explain(number, epoch).groupby("condition"):
             focal, others = ((part["anchor"] % 300)[part["time"] == time].tolist() for time in ("focal", "global"))
             seen += [tuple(sorted(focal)), tuple(sorted(others))]
             distances += [min(abs(other - one) for one in focal) for other in others]

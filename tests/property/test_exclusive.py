@@ -31,24 +31,6 @@ def make_sampler(lineages: dict[str, list[int]], hpi: dict[str, list[float]], si
     return FlexibleBatchSampler(table, size, exclusive_by="lineage_id", **options), table
 
 
-def test_batches_conditions_and_epochs_draw_on_their_own() -> None:
-    """Of as many lineages as anchors, at one time: never the same cells of a condition, near in time or not."""
-    lineages = {"x": list(range(300)), "y": list(range(300, 600))}
-    sampler, _ = make_sampler(lineages, {"x": [5.0] * 300, "y": [5.0] * 300}, 20, temporal_enrichment=True)
-    seen: list[tuple[int, ...]] = []
-    distances: list[int] = []
-    for epoch in (0, 1):
-        for number in range(5):
-            for _, part in sampler.explain(number, epoch).groupby("condition"):
-                focal, others = ((part["anchor"] % 300)[part["time"] == time].tolist() for time in ("focal", "global"))
-                seen += [tuple(sorted(focal)), tuple(sorted(others))]
-                distances += [min(abs(other - one) for one in focal) for other in others]
-    assert Counter(map(len, seen)) == {7: 20, 3: 20}
-    assert len(set(seen)) == 40
-    # Seven have at most 7 * 17 of 300 within 8 of them, and 0.4 ** 60 < 1e-23.
-    assert max(distances) > 8
-
-
 def test_passes_of_epochs_rounds_and_conditions_differ() -> None:
     """Each is a shuffle of its own."""
     lineages = {"x": list(range(30)), "y": list(range(30, 60))}
