@@ -25,8 +25,8 @@ TABLES = [
     ["memory", "pixels", "positives", "dataset"],
 ]
 TENSORS = [
-    ["augment", "batch_transforms"],
     ["transforms.base", "transforms.intensity", "transforms.normalize", "transforms.spatial", "transforms"],
+    ["augment", "batch_transforms"],
     ["loss", "encoder", "weights", "sample_grid", "embeddings"],
     ["engine"],
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from dynaclr.augment import ChannelDropout
 from dynaclr.errors import DynaclrError
+from dynaclr.transforms.base import BatchTransform, centre_window
 
 Sample = dict[str, Any]
 Transform = Callable[[Sample], Sample]
@@ -27,7 +29,8 @@ class BatchTransforms:
     augmentations
         Run in training after the normalizations; anchor and positive get independent draws.
     final_yx_patch_size
-        Height and width in pixels to crop to, in the centre.
+        Height and width in pixels to crop to, in the centre, after the augmentations; what is cropped away is not
+        worked on where that makes no difference to the rest.
     dropout
         Drops channels at last, in training.
 
@@ -81,8 +84,9 @@ class BatchTransforms:
         for key in ("anchor", "positive"):
             if key in batch:
                 with nullcontext() if seeds is None else drawing_from(seeds[key]):
-                    patches = _transformed(batch[key], batch[f"{key}_norm_meta"], transforms)
-                    transformed[key] = self.dropout(_centre_crop(patches, self.final_yx_patch_size))
+                    norm_meta = batch[f"{key}_norm_meta"]
+                    patches = _transformed(batch[key], norm_meta, transforms, self.final_yx_patch_size)
+                    transformed[key] = self.dropout(patches)
         return transformed
 
 
@@ -110,26 +114,47 @@ def drawing_from(seed: int) -> Iterator[None]:
         yield
 
 
-def _transformed(patches: Tensor, norm_meta: list[Any], transforms: Sequence[Transform]) -> Tensor:
-    """Run transforms that know channels by name over patches ``(B, C, Z, Y, X)``."""
-    if not transforms:
-        return patches
-    sample: Sample = {f"ch_{i}": patches[:, i : i + 1] for i in range(patches.shape[1])}
-    names = tuple(sample)
+def _transformed(
+    patches: Tensor, norm_meta: list[Any], transforms: Sequence[Transform], size: tuple[int, int]
+) -> Tensor:
+    """Return the centres of patches ``(B, C, Z, Y, X)`` after transforms that know channels by name."""
+    names = [f"ch_{i}" for i in range(patches.shape[1])]
+    sample: Sample = {name: patches[:, i : i + 1] for i, name in enumerate(names)}
     sample["norm_meta"] = norm_meta
-    for transform in transforms:
-        sample = transform(sample)
+    for step in _with_crop(transforms, names, size):
+        sample = step(sample)
         missing = [name for name in names if name not in sample]
         if missing:
-            raise DynaclrError(f"transforms need to keep the keys {list(names)}, but {transform!r} lost {missing}")
+            raise DynaclrError(f"transforms need to keep the keys {names}, but {step!r} lost {missing}")
     return torch.cat([sample[name] for name in names], dim=1)
 
 
-def _centre_crop(patches: Tensor, size: tuple[int, int]) -> Tensor:
-    height, width = patches.shape[-2:]
-    if height < size[0] or width < size[1]:
-        raise DynaclrError(
-            f"final_yx_patch_size is {size}, but needs to fit into the transformed patches of {(height, width)} pixels"
-        )
-    top, left = (height - size[0]) // 2, (width - size[1]) // 2
-    return patches[..., top : top + size[0], left : left + size[1]]
+def _with_crop(transforms: Sequence[Transform], names: list[str], size: tuple[int, int]) -> list[Transform]:
+    """Return the transforms and the crop, which comes as early as it can: no one works on what it takes away.
+
+    Those behind the last transform that looks beyond a voxel get the centre alone, and that one is asked for no more.
+    """
+    steps = list(transforms)
+    end = len(steps)
+    while end and getattr(steps[end - 1], "voxelwise", False):
+        end -= 1
+    if end and isinstance(last := steps[end - 1], BatchTransform):
+        steps[end - 1] = partial(_only_centre, last, names, size)
+    steps.insert(end, partial(_cropped, names, size))
+    return steps
+
+
+def _only_centre(transform: BatchTransform, names: list[str], size: tuple[int, int], sample: Sample) -> Sample:
+    _cropped(names, size, sample)  # refuses patches that are too small
+    return transform.centre(sample, size)
+
+
+def _cropped(names: list[str], size: tuple[int, int], sample: Sample) -> Sample:
+    """Return the sample with its channels cropped in the centre."""
+    for height, width in (sample[name].shape[-2:] for name in names):
+        if height < size[0] or width < size[1]:
+            raise DynaclrError(
+                f"final_yx_patch_size is {size}, but needs to fit into the transformed patches of {(height, width)} "
+                "pixels"
+            )
+    return sample | {name: sample[name][centre_window(sample[name].shape, size)] for name in names}

@@ -15,19 +15,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
+from made_batches import raw_batch
 from monai.data import ThreadDataLoader
 from monai.transforms import Compose
 
-from dynaclr.augment import ChannelDropout
-from dynaclr.batch_transforms import BatchTransforms
 from dynaclr.datamodule import MultiExperimentDataModule
 from dynaclr.dataset import EpochIndices, MultiExperimentTripletDataset
 from dynaclr.errors import DynaclrError
 from dynaclr.sampler import FlexibleBatchSampler
-from dynaclr.transforms import NormalizeSampled, RandGaussianNoised
+from dynaclr.transforms import NormalizeSampled
 from dynaclr_strategies.descriptions import RegistryDescription
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.writers import write_registry
@@ -343,102 +340,6 @@ def test_statistics_are_asked_for_inside_containers_too(option: str) -> None:
 # --- on the device -----------------------------------------------------------------------------------------
 
 
-def raw_batch(samples: int, channels: int = 2, size: int = 9) -> dict[str, Any]:
-    """Return a batch whose pixels say where they are."""
-    shape = (samples, channels, 1, size, size)
-    pixels = torch.arange(torch.tensor(shape).prod(), dtype=torch.float32).reshape(shape)
-    norm_meta = [{"ch_0": {"fov_statistics": {"mean": 1.0, "std": 2.0}}}] * samples
-    return {
-        "anchor": pixels,
-        "positive": pixels + 1,
-        "anchor_norm_meta": norm_meta,
-        "positive_norm_meta": norm_meta,
-        "lineage": torch.arange(samples),
-    }
-
-
-@given(
-    first=st.integers(1, 12),
-    height=st.integers(1, 12),
-    width=st.integers(1, 12),
-    samples=st.integers(1, 3),
-)
-def test_the_crop_is_in_the_centre(first: int, height: int, width: int, samples: int) -> None:
-    """As many pixels go above as below, or one fewer; a patch that is too small is an error."""
-    transforms = BatchTransforms([], [], (height, width), ChannelDropout([]))
-    batch = raw_batch(samples, size=first)
-    if height > first or width > first:
-        with pytest.raises(DynaclrError, match="needs to fit into the transformed patches"):
-            transforms(batch, training=False)
-        return
-    cropped = transforms(batch, training=False)
-    top, left = (first - height) // 2, (first - width) // 2
-    for key in ("anchor", "positive"):
-        assert torch.equal(cropped[key], batch[key][:, :, :, top : top + height, left : left + width])
-    assert cropped["lineage"] is batch["lineage"]
-
-
-def test_transforms_run_in_order_and_leave_the_raw_batch_alone() -> None:
-    """Normalizations before augmentations, then the crop, then dropout; keys are ch_0, ch_1 by position."""
-    seen: list[tuple[str, list[str], tuple[int, ...]]] = []
-
-    def step(name: str) -> Any:
-        def transform(sample: dict[str, Any]) -> dict[str, Any]:
-            seen.append((name, sorted(sample), tuple(sample["ch_1"].shape)))
-            return {**sample, "ch_1": sample["ch_1"] * 2}
-
-        return transform
-
-    transforms = BatchTransforms([step("normalize")], [step("augment")], (5, 5), ChannelDropout([0], 1.0))
-    batch = raw_batch(3)
-    before = {key: value.clone() for key, value in batch.items() if isinstance(value, torch.Tensor)}
-    trained, validated = transforms(batch, training=True), transforms(batch, training=False)
-    names = ["normalize", "augment", "normalize", "augment", "normalize", "normalize"]
-    assert seen == [(name, ["ch_0", "ch_1", "norm_meta"], (3, 1, 1, 9, 9)) for name in names]
-    inner = batch["anchor"][..., 2:7, 2:7]
-    assert torch.equal(validated["anchor"], inner * torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1))
-    assert torch.equal(trained["anchor"][:, 1], inner[:, 1] * 4)
-    assert not trained["anchor"][:, 0].any()
-    assert all(torch.equal(batch[key], value) for key, value in before.items())
-
-
-def test_anchor_and_positive_get_independent_draws() -> None:
-    """In dropout and in augmentation alike."""
-
-    def noisy(sample: dict[str, Any]) -> dict[str, Any]:
-        return {**sample, "ch_0": torch.rand_like(sample["ch_0"])}
-
-    transforms = BatchTransforms([], [noisy], (9, 9), ChannelDropout([1], 0.5))
-    batch = {**raw_batch(64), "positive": raw_batch(64)["anchor"]}
-    torch.manual_seed(0)
-    trained = transforms(batch, training=True)
-    assert not torch.equal(trained["anchor"][:, 0], trained["positive"][:, 0])
-    kept = [trained[key][:, 1].flatten(1).any(1) for key in ("anchor", "positive")]
-    assert not torch.equal(*kept)
-    assert all(10 < int(mask.sum()) < 54 for mask in kept)
-
-
-def test_statistics_reach_the_transforms_of_their_own_crop() -> None:
-    """The anchor's with the anchor, the positive's with the positive."""
-    transforms = BatchTransforms([NormalizeSampled(["ch_0"])], [], (9, 9), ChannelDropout([]))
-    batch = raw_batch(2)
-    batch["positive_norm_meta"] = [{"ch_0": {"fov_statistics": {"mean": 2.0, "std": 4.0}}}] * 2
-    normal = transforms(batch, training=False)
-    assert torch.allclose(normal["anchor"][:, 0], (batch["anchor"][:, 0] - 1) / 2)
-    assert torch.allclose(normal["positive"][:, 0], (batch["positive"][:, 0] - 2) / 4)
-    assert torch.equal(normal["anchor"][:, 1], batch["anchor"][:, 1])
-
-
-def test_a_transform_that_loses_a_channel_is_named() -> None:
-    """Otherwise the encoder would see another number of channels."""
-
-    def loses(sample: dict[str, Any]) -> dict[str, Any]:
-        return {"ch_0": sample["ch_0"]}
-
-    with pytest.raises(DynaclrError, match=r"need to keep the keys \['ch_0', 'ch_1'\], but .*loses.* lost \['ch_1'\]"):
-        BatchTransforms([loses], [], (9, 9), ChannelDropout([]))(raw_batch(1), training=False)
-
-
 def test_hooks_pass_on_what_is_no_batch() -> None:
     """Lightning sends the model's example input through them; a batch keeps its lists as they are."""
     data = make_data(Path("unused.yml"), yx_patch_size=(9, 9), final_yx_patch_size=(5, 5))
@@ -508,18 +409,3 @@ def test_copies_overlap_on_cuda_only() -> None:
         device = torch.device(kind)
         data.transfer_batch_to_device({"anchor": torch.zeros(1).as_subclass(Told)}, device, 0)
         assert Told.copies == [(device, overlap)]
-
-
-def test_seeds_decide_what_is_drawn_and_the_global_generator_stays() -> None:
-    """The same seeds draw the same, each view its own, dropout included."""
-    noise = RandGaussianNoised(["ch_0"], prob=1.0)
-    transforms, batch = BatchTransforms([], [noise], (9, 9), ChannelDropout([1], 0.5)), raw_batch(32)
-    before = torch.get_rng_state()
-    seeds = [{"anchor": 1, "positive": 2}, {"anchor": 1, "positive": 2}, {"anchor": 2, "positive": 1}]
-    first, again, swapped = (transforms(batch, training=True, seeds=one) for one in seeds)
-    assert torch.equal(torch.get_rng_state(), before)
-    for key in ("anchor", "positive"):
-        assert torch.equal(first[key], again[key])
-        assert not torch.equal(first[key][:, 0], swapped[key][:, 0])
-    dropped = {key: (first[key][:, 1] == 0).flatten(1).all(1) for key in ("anchor", "positive")}
-    assert not torch.equal(dropped["anchor"], dropped["positive"])

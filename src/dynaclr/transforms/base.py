@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from types import EllipsisType
+from typing import Any, ClassVar
 
 import torch
 from monai.transforms.transform import MapTransform
@@ -15,10 +16,17 @@ from dynaclr.checks import is_list
 from dynaclr.errors import DynaclrError, did_you_mean
 
 Bounds = tuple[float, float]
+Window = tuple[EllipsisType, slice, slice]
+"""Rows and columns of planes, as a volume is indexed."""
+
+WHOLE: Window = (..., slice(None), slice(None))
 
 
 class BatchTransform(MapTransform):
     """A transform of some keys of a batch.
+
+    One of whose result each voxel depends on the same voxel of the input alone, beside what is drawn or known for its
+    sample, says so by ``voxelwise = True``: it may then be given what a later crop keeps and no more.
 
     Parameters
     ----------
@@ -32,6 +40,8 @@ class BatchTransform(MapTransform):
     DynaclrError
         If there are no keys.
     """
+
+    voxelwise: ClassVar[bool] = False
 
     def __init__(self, keys: Sequence[str] | str, allow_missing_keys: bool = False) -> None:
         if not keys:
@@ -53,6 +63,24 @@ class BatchTransform(MapTransform):
             If a key is missing, or what it holds is not such a tensor.
         """
         return {**data, **self.transform(data, self._volumes(data))}
+
+    def centre(self, data: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+        """Return what a call returns, the transform's keys cropped in the centre.
+
+        Parameters
+        ----------
+        data
+            As for a call.
+        size
+            Height and width in pixels, at most those of the planes.
+
+        Raises
+        ------
+        DynaclrError
+            As a call does.
+        """
+        changed = self.transform(data, self._volumes(data))
+        return {**data, **{key: volume[centre_window(volume.shape, size)] for key, volume in changed.items()}}
 
     @abstractmethod
     def transform(self, data: Mapping[str, Any], volumes: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -142,14 +170,32 @@ class RandBatchTransform(BatchTransform):
         return kind(*shape, generator=self.generator, device=self.generator.device).to(device)
 
 
-def change_some(volume: Tensor, chosen: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return `volume` with ``change`` applied to the chosen samples; `volume` itself if there are none."""
-    if len(chosen) == 0:
-        return volume
+def change_some(volume: Tensor, chosen: Tensor, change: Callable[[Tensor], Tensor], window: Window = WHOLE) -> Tensor:
+    """Return the window of `volume`, for the chosen samples that of ``change``, which returns it alone.
+
+    It is `volume` itself if no sample is chosen and the window is all of it.
+    """
     if len(chosen) == len(volume):
         return change(volume)
+    kept = volume if window == WHOLE else volume[window]
+    if len(chosen) == 0:
+        return kept
     chosen = chosen.to(volume.device, non_blocking=volume.is_cuda)
-    return volume.index_copy(0, chosen, change(volume[chosen]))
+    return kept.index_copy(0, chosen, change(volume[chosen]))
+
+
+def centre_window(shape: Sequence[int], size: tuple[int, int]) -> Window:
+    """Return the rows and columns in the centre of a plane; an odd one is left at the bottom and on the right.
+
+    Parameters
+    ----------
+    shape
+        Its last two entries are the height and width of the plane in pixels.
+    size
+        Height and width of the window, at most those of the plane.
+    """
+    top, left = ((whole - part) // 2 for whole, part in zip(shape[-2:], size, strict=True))
+    return ..., slice(top, top + size[0]), slice(left, left + size[1])
 
 
 def per_sample(values: Tensor, volume: Tensor) -> Tensor:

@@ -84,6 +84,8 @@ class RandScaleIntensityd(RandBatchTransform):
         If a parameter is outside its range.
     """
 
+    voxelwise = True
+
     def __init__(
         self,
         keys: Sequence[str] | str,
@@ -175,6 +177,8 @@ class RandGaussianNoised(RandBatchTransform):
     DynaclrError
         If a parameter is outside its range.
     """
+
+    voxelwise = True
 
     def __init__(
         self,

@@ -43,6 +43,8 @@ class NormalizeSampled(BatchTransform):
         zero in the divisor.
     """
 
+    voxelwise = True
+
     def __init__(
         self,
         keys: Sequence[str] | str,

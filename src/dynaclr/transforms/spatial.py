@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
+from functools import partial, reduce
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,7 +12,16 @@ from torch.nn import functional
 
 from dynaclr.checks import is_list
 from dynaclr.errors import DynaclrError, did_you_mean
-from dynaclr.transforms.base import Bounds, RandBatchTransform, change_some, is_number, pair
+from dynaclr.transforms.base import (
+    WHOLE,
+    Bounds,
+    RandBatchTransform,
+    Window,
+    centre_window,
+    change_some,
+    is_number,
+    pair,
+)
 
 AxisRanges = Sequence[Bounds | float]
 Mode = Literal["bilinear", "nearest"]
@@ -102,20 +111,28 @@ class RandAffined(RandBatchTransform):
     def transform(self, data: Mapping[str, Any], volumes: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the volumes, of which the same samples are transformed in the same way."""
         del data
-        if not volumes or not len(chosen := self.choose(len(next(iter(volumes.values()))))):
-            return volumes
+        return self._moved(volumes, None)
+
+    def centre(self, data: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+        """Return what a call returns, the transform's keys cropped in the centre; nothing else is resampled."""
+        return {**data, **self._moved(self._volumes(data), size)}
+
+    def _moved(self, volumes: dict[str, Tensor], size: tuple[int, int] | None) -> dict[str, Tensor]:
+        """Return the transformed volumes, or their centres."""
+        chosen = self.choose(len(next(iter(volumes.values()), ())))
         low, high = self.ranges.unbind(1)
         parameters = low + (high - low) * self.uniform((0, 1), len(chosen), len(self.ranges))
-        changed: dict[str, Tensor] = {}
+        moved: dict[str, Tensor] = {}
         for keys in _alike(volumes):
+            window = WHOLE if size is None else centre_window(volumes[keys[0]].shape, size)
             # One grid serves all channels that lie in memory alike.
-            together = torch.cat([volumes[key] for key in keys], dim=1)
-            together = change_some(together, chosen, lambda part: self._resampled(part, parameters))
+            resampled = partial(self._resampled, parameters=parameters, window=window)
+            together = change_some(torch.cat([volumes[key] for key in keys], dim=1), chosen, resampled, window)
             parts = torch.split(together, [volumes[key].shape[1] for key in keys], dim=1)
-            changed |= dict(zip(keys, parts, strict=True))
-        return changed
+            moved |= dict(zip(keys, parts, strict=True))
+        return moved
 
-    def _resampled(self, volume: Tensor, parameters: Tensor) -> Tensor:
+    def _resampled(self, volume: Tensor, parameters: Tensor, window: Window) -> Tensor:
         flat = volume.shape[2] == 1 or not self.ranges[_IN_PLANE == 0].any()
         matrices = affine_matrices(parameters * _IN_PLANE if flat else parameters)
         # Without motion along Z every plane is resampled alike: a 2D transform with planes for channels.
@@ -123,9 +140,9 @@ class RandAffined(RandBatchTransform):
         pixels = volume.flatten(1, 2) if flat else volume
         dtype = torch.promote_types(volume.dtype, torch.float32)  # half precision cannot address pixels
         theta = _for_unit_cube(matrices[:, first:3, first:], pixels.shape[2:]).to(volume.device, dtype)
-        grid = _grid(theta, pixels.shape[2:])
+        grid = _grid(theta, pixels.shape[2:], window)
         moved = functional.grid_sample(pixels.to(dtype), grid, self.mode, self.padding_mode, align_corners=False)
-        return moved.reshape(volume.shape).to(volume.dtype)
+        return moved.reshape(*volume.shape[:3], *moved.shape[-2:]).to(volume.dtype)
 
 
 def _alike(volumes: Mapping[str, Tensor]) -> list[list[str]]:
@@ -154,7 +171,7 @@ def affine_matrices(parameters: Tensor) -> Tensor:
     angles, others = torch.split(parameters.double(), [3, 12], dim=1)
     moves = torch.cat([angles.sin(), 1 - angles.cos(), others], dim=1)
     factors = torch.eye(4, dtype=torch.float64) + torch.einsum("nk,fkij->fnij", moves, _BASIS)
-    product: Tensor = functools.reduce(torch.matmul, factors)
+    product: Tensor = reduce(torch.matmul, factors)
     return product
 
 
@@ -190,15 +207,16 @@ def _for_unit_cube(matrices: Tensor, shape: Sequence[int]) -> Tensor:
     return torch.cat([scaled[:, :, :-1].flip(1, 2), scaled[:, :, -1:].flip(1)], dim=2)
 
 
-def _grid(theta: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return where each output voxel looks; torch's ``affine_grid`` takes several times as long on a CPU."""
+def _grid(theta: Tensor, shape: Sequence[int], window: Window) -> Tensor:
+    """Return where each voxel of the window looks; torch's ``affine_grid`` takes several times as long on a CPU."""
     ones = [1] * len(shape)
+    wanted = (*[slice(None)] * (len(shape) - 2), *window[1:])
     grid = theta[:, :, -1].reshape(len(theta), -1, *ones)
     for axis, length in enumerate(shape):
         centres = (torch.arange(length, dtype=theta.dtype, device=theta.device) * 2 + (1 - length)) / length
         slope = theta[:, :, len(shape) - 1 - axis]  # X first
-        along = [*ones[:axis], length, *ones[axis + 1 :]]
-        grid = grid + slope.reshape(len(theta), -1, *ones) * centres.reshape(along)
+        along = [*ones[:axis], -1, *ones[axis + 1 :]]
+        grid = grid + slope.reshape(len(theta), -1, *ones) * centres[wanted[axis]].reshape(along)
     return grid.movedim(1, -1)
 
 
