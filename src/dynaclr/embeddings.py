@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anndata
 import numpy as np
@@ -40,7 +40,7 @@ class EmbeddingWriter(BasePredictionWriter):
     path
         The store, such as ``embeddings.zarr``; missing folders above it are made.
     overwrite
-        Whether a store that exists is replaced, after the new one is complete.
+        Whether embeddings that exist are replaced, after the new ones are complete; nothing else ever is.
     """
 
     def __init__(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
@@ -61,8 +61,9 @@ class EmbeddingWriter(BasePredictionWriter):
             raise DynaclrError(f"output={str(self.path)!r} needs the name of a store, such as 'embeddings.zarr'")
         if os.path.lexists(self.path) and not self.overwrite:
             raise DynaclrError(f"output={str(self.path)!r} exists: choose another name, or set overwrite=True")
-        if os.path.lexists(self.path) and not _is_store(self.path):
-            raise DynaclrError(f"output={str(self.path)!r} exists and is no Zarr store, so it is not overwritten")
+        # A plate of images is a Zarr store, too: only what could be made anew from it may be lost.
+        if os.path.lexists(self.path) and (fault := _fault(self.path)):
+            raise DynaclrError(f"output={str(self.path)!r} exists and {fault}, so it is not overwritten")
         above = next(folder for folder in self.path.absolute().parents if folder.exists())
         if not above.is_dir() or not os.access(above, os.W_OK):
             raise DynaclrError(f"output={str(self.path)!r} cannot be written in {str(above)!r}")
@@ -170,17 +171,22 @@ def read_embeddings(path: str | os.PathLike[str]) -> AnnData:
     """
     if not Path(path).exists():
         raise DynaclrError(f"there is no store {str(path)!r}")
-    if not _is_store(Path(path)):
-        raise DynaclrError(f"{str(path)!r} is no Zarr store")
-    table = anndata.read_zarr(path)
-    missing = [name for name in IDENTITY if name not in getattr(table, "obs", ())]
-    if missing:
-        raise DynaclrError(f"{str(path)!r} holds no embeddings: the columns {missing} are missing in obs")
-    return table
+    if fault := _fault(Path(path)):
+        raise DynaclrError(f"{str(path)!r} {fault}")
+    return anndata.read_zarr(path)
 
 
-def _is_store(path: Path) -> bool:
-    return any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
+def _fault(path: Path) -> str | None:
+    """Say why what lies there are no embeddings, going by the store's metadata alone; None if they are."""
+    if not any((path / name).is_file() for name in ("zarr.json", ".zgroup")):
+        return "is no Zarr store"
+    try:
+        obs = zarr.open_group(path, mode="r").get("obs")
+        columns = list(cast("Iterable[str]", obs.attrs["column-order"])) if obs is not None else []
+    except (ValueError, KeyError, TypeError, OSError):  # metadata of something else, or damaged
+        columns = []
+    missing = [name for name in IDENTITY if name not in columns]
+    return f"holds no embeddings: the columns {missing} are missing in obs" if missing else None
 
 
 def _as_anndata(prediction: Mapping[str, Any]) -> AnnData:

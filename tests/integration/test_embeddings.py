@@ -7,14 +7,17 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import zarr
+from anndata import AnnData
 from lightning.pytorch import LightningModule, Trainer
 from runs import make_data, make_model, write_two_experiments
 from torch.utils.data import DataLoader, Sampler
@@ -23,6 +26,8 @@ from dynaclr.embeddings import EmbeddingWriter, read_embeddings
 from dynaclr.errors import DynaclrError
 from dynaclr.experiment import ExperimentRegistry
 from dynaclr.index import MultiExperimentIndex
+from dynaclr_strategies.ready_made import two_experiments
+from dynaclr_strategies.writers import write_registry
 
 pytestmark = [
     # Advice about process workers; ours are threads.
@@ -173,6 +178,35 @@ def test_what_is_no_store_is_left_alone(folder: Path, place: str) -> None:
         _predict(writer, _batches([_observation(1)]), _Never())
     assert (folder / "notes").read_text() == "precious"
     assert _names(folder) == ["folder", "notes"]
+
+
+def _plate(path: Path) -> None:
+    write_registry(two_experiments(), path.parent / "written")
+    (path.parent / "written" / "exp_alpha.zarr").rename(path)
+
+
+def _table_of_others(path: Path) -> None:
+    obs = pd.DataFrame({"gene": [1, 2], "t": [1, 2]}, index=pd.Index(["x", "y"], dtype=object))
+    group, table = zarr.open_group(path, mode="w", zarr_format=3), AnnData(X=np.ones((2, 2)), obs=obs)
+    anndata.io.write_elem(group, "/", table, dataset_kwargs={"shards": None})
+
+
+def _damaged(path: Path) -> None:
+    path.mkdir()
+    (path / "zarr.json").write_text("{")
+
+
+@pytest.mark.parametrize("make", [_plate, _table_of_others, _damaged])
+def test_stores_of_something_else_are_left_alone_and_not_read(folder: Path, make: Callable[[Path], None]) -> None:
+    """A plate of images is a Zarr store as well: no `overwrite` may cost a scientist the microscopy."""
+    path = folder / "e.zarr"
+    make(path)
+    before = {found: found.read_bytes() for found in path.rglob("*") if found.is_file()}
+    with pytest.raises(DynaclrError, match=r"e\.zarr' exists and holds no embeddings: .*'fov_name'.* not overwritten"):
+        _predict(EmbeddingWriter(path, overwrite=True), _batches([_observation(1)]), _Never())
+    assert {found: found.read_bytes() for found in path.rglob("*") if found.is_file()} == before
+    with pytest.raises(DynaclrError, match=r"e\.zarr' holds no embeddings: .*'fov_name'.* missing in obs"):
+        read_embeddings(path)
 
 
 class _Interrupted(LightningModule):
