@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _SIMPLE: Final = 1000  # denominators up to this are taken for what was meant
+_ROUNDINGS: Final = 16 * np.finfo(np.float64).eps  # more than a few sums and products of float64 can be off by
 
 
 def exact(number: float | np.number[Any]) -> Fraction:
@@ -31,3 +35,17 @@ def exact(number: float | np.number[Any]) -> Fraction:
     plain = number.item() if isinstance(number, np.integer) else float(str(number))
     simple = Fraction(plain).limit_denominator(_SIMPLE)
     return simple if float(simple) == plain else Fraction(str(plain))
+
+
+def slack(size: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far apart two float64 of this size may be and still mean the same number.
+
+    Where a table says 20-minute frames in hours, two frames that are three apart may be a hair less or more than one
+    hour apart, depending on when the movie began.
+
+    Parameters
+    ----------
+    size
+        The larger absolute value, any shape.
+    """
+    return _ROUNDINGS * np.abs(size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,28 +17,35 @@ from dynaclr.cascade.quotas import Shares
 from dynaclr.cascade.strata import Strata
 from dynaclr.randomness import keys
 
-_STRATUM = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0, 3.0, 5.0]), min_size=1, max_size=8)
+# Frames of 20 minutes from 2 h on: as floats, two frames at either side of one are not equally far from it.
+_HOURS = [2 + frame / 3 for frame in (-1, 0, 1, 2, 3, 4, 6, 9)]
+_STRATUM = st.lists(st.sampled_from(_HOURS), min_size=1, max_size=8)
 _GROUPS = st.lists(st.lists(_STRATUM, min_size=1, max_size=3), min_size=1, max_size=2)
-_WINDOWS = st.sampled_from([0.0, 0.5, 1.0])
+_WINDOWS = st.sampled_from([0, 1, 3])  # in frames
 
 
-def distances(strata: Strata, stratum: int, focal: int) -> dict[int, float]:
-    """Return how far each place of a stratum is from a focal HPI, in hours."""
+def frames(hours: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return which frames these hours are of."""
+    return np.rint((hours - 2) * 3).astype(int)
+
+
+def distances(strata: Strata, stratum: int, focal: int) -> dict[int, int]:
+    """Return how far each place of a stratum is from a focal HPI, in frames."""
     places = np.arange(*strata.start[stratum : stratum + 2])
-    far = np.abs(strata.times_at(places) - strata.values[focal])
+    far = np.abs(frames(strata.times_at(places)) - frames(strata.values[focal]))
     return dict(zip(places.tolist(), far.tolist(), strict=True))
 
 
-def farthest(away: dict[int, float], count: int) -> float:
+def farthest(away: dict[int, int], count: int) -> int:
     """Return how far away the last of the nearest is."""
     return sorted(away.values())[count - 1]
 
 
 @given(times=_GROUPS, window=_WINDOWS, data=st.data())
-def test_the_nearest_are_those_of_a_sort(times: list[list[list[float]]], window: float, data: st.DataObject) -> None:
+def test_the_nearest_are_those_of_a_sort(times: list[list[list[float]]], window: int, data: st.DataObject) -> None:
     """With all that tie with the farthest of them, and at the least what the window holds."""
     strata = timed_strata(times)
-    focus = Focus(strata, TimeAxis(window))
+    focus = Focus(strata, TimeAxis(window / 3))
     for stratum, size in enumerate(np.diff(strata.start).tolist()):
         focal, count = data.draw(st.integers(0, len(strata.values) - 1)), data.draw(st.integers(1, size))
         away = distances(strata, stratum, focal)
@@ -46,7 +55,7 @@ def test_the_nearest_are_those_of_a_sort(times: list[list[list[float]]], window:
 
 
 @given(times=_GROUPS, window=_WINDOWS, seed=st.integers(0, 99), data=st.data())
-def test_draws_are_near(times: list[list[list[float]]], window: float, seed: int, data: st.DataObject) -> None:
+def test_draws_are_near(times: list[list[list[float]]], window: int, seed: int, data: st.DataObject) -> None:
     """From the window; where that holds too few all that are nearer than the farthest needed, and some of those."""
     strata = timed_strata(times)
     sizes = np.diff(strata.start).tolist()
@@ -54,7 +63,7 @@ def test_draws_are_near(times: list[list[list[float]]], window: float, seed: int
     counts = [data.draw(st.integers(0, sizes[stratum])) for stratum in asked]
     focal = [data.draw(st.integers(0, len(strata.values) - 1)) for _ in asked]
     key = keys(seed, 0, "test", np.arange(len(asked)))
-    run, place = Focus(strata, TimeAxis(window)).draw(*map(np.array, (asked, counts, focal)), key)
+    run, place = Focus(strata, TimeAxis(window / 3)).draw(*map(np.array, (asked, counts, focal)), key)
     assert run.tolist() == np.repeat(np.arange(len(asked)), counts).tolist()
     for one, (stratum, count) in enumerate(zip(asked, counts, strict=True)):
         drawn = place[run == one].tolist()
@@ -67,6 +76,20 @@ def test_draws_are_near(times: list[list[list[float]]], window: float, seed: int
             limit = farthest(away, count)
             assert {at for at, far in away.items() if far < limit} <= set(drawn)
             assert all(away[at] <= limit for at in drawn)
+
+
+def test_rounding_breaks_no_tie() -> None:
+    """A frame before and one as far behind, of 20 minutes each: both are nearest, though floats differ in many."""
+    told_apart = 0
+    for frame in range(2, 30):
+        for apart in (1, 2, 5):
+            early, focal, late = (2 + (frame + offset) / 3 for offset in (-apart, 0, apart))
+            told_apart += focal - early != late - focal
+            for group in ([[early, late], [focal]], [[early] * 3 + [late] * 2, [focal]]):
+                strata = timed_strata([group])
+                found = Focus(strata, TimeAxis(0.0)).nearest(0, 1, int(np.searchsorted(strata.values, focal)))
+                assert sorted(found.tolist()) == [*range(len(group[0]))]
+    assert told_apart > 20
 
 
 def test_both_sides_of_a_tie_are_drawn() -> None:
@@ -94,18 +117,19 @@ def chosen(focus: Focus, strata: Strata, batches: list[list[int]], seed: int = 0
 
 @given(times=_GROUPS, window=_WINDOWS, seed=st.integers(0, 99), data=st.data())
 def test_a_focal_time_serves_every_condition(
-    times: list[list[list[float]]], window: float, seed: int, data: st.DataObject
+    times: list[list[list[float]]], window: int, seed: int, data: st.DataObject
 ) -> None:
     """It is one of the experiment's, with an anchor of each condition in its window if there is such a time."""
     strata = timed_strata(times)
     groups = [np.flatnonzero(strata.stratum_group == group).tolist() for group in range(len(times))]
     one = st.sampled_from(groups).flatmap(lambda group: st.sets(st.sampled_from(group), min_size=1))
     batches = data.draw(st.lists(one.map(sorted), min_size=1, max_size=6))
-    for asked, focal in zip(batches, chosen(Focus(strata, TimeAxis(window)), strata, batches, seed), strict=True):
+    for asked, focal in zip(batches, chosen(Focus(strata, TimeAxis(window / 3)), strata, batches, seed), strict=True):
         own = {hpi for stratum in times[int(strata.stratum_group[asked[0]])] for hpi in stratum}
         first = [int(strata.start[stratum]) for stratum in asked]
         held = [strata.times_at(np.arange(at, strata.start[s + 1])) for at, s in zip(first, asked, strict=True)]
-        serving = {hpi for hpi in own if all((np.abs(stratum - hpi) <= window).any() for stratum in held)}
+        near = [frames(stratum) for stratum in held]
+        serving = {hpi for hpi in own if all((np.abs(one - frames(hpi)) <= window).any() for one in near)}
         assert focal in (serving or own)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from made_strata import timed_strata
 
 from dynaclr.cascade.strata import Labels, Strata, hours
 from dynaclr.errors import DynaclrError
@@ -148,3 +149,16 @@ def test_times_that_are_no_numbers_are_refused() -> None:
     table = pd.DataFrame({"x": list("ab"), "hours_post_infection": pd.Timedelta(hours=1)})
     with pytest.raises(DynaclrError, match="has dtype 'timedelta64"):
         hours(table, Labels.of(table, ["x"], "group_by"))
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 2.0, 24.1, -4.0]), st.integers(0, 30)), min_size=1, max_size=30))
+def test_times_that_rounding_tells_apart_are_one(seen: list[tuple[float, int]]) -> None:
+    """Movies that begin at different hours show the same ones; those of different frames stay apart."""
+    hours = [start + frame / 3 for start, frame in seen]
+    meant = [round(start * 30) + frame * 10 for start, frame in seen]  # in thirtieths of an hour
+    strata = timed_strata([[hours]])
+    assert len(strata.values) == len(set(meant))
+    assert strata.values.tolist() == sorted(strata.values.tolist())
+    places = np.arange(len(hours))
+    assert np.rint(strata.times_at(places) * 30).tolist() == sorted(meant)
+    assert np.allclose(strata.times_at(places), sorted(hours), rtol=1e-15, atol=1e-14)

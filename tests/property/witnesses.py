@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -195,8 +196,8 @@ ENRICHED = case(temporal_enrichment=True, temporal_window_hours=0.5, temporal_gl
 class Unfocused(ReferenceSampler):
     """Draws its focal anchors from all times."""
 
-    def distance(self, anchor: int, focal: float) -> float:
-        return 0.0
+    def distance(self, anchor: int, focal: Fraction) -> Fraction:
+        return Fraction(0)
 
 
 @witness("axes-compose", ENRICHED)
@@ -283,7 +284,7 @@ FAR_APART = _table(("a", "c", tuple(10.0 * hour for hour in range(8)), 1))
 class NothingWidened(ReferenceSampler):
     """Explains anchors beyond the window as focal."""
 
-    def label(self, anchor: int, focal: float) -> str:
+    def label(self, anchor: int, focal: Fraction) -> str:
         return "focal"
 
 
@@ -291,8 +292,8 @@ class NothingWidened(ReferenceSampler):
 class AnyInsteadOfNearest(ReferenceSampler):
     """Widens the window to anybody rather than to the nearest."""
 
-    def distance(self, anchor: int, focal: float) -> float:
-        return -super().distance(anchor, focal) if super().distance(anchor, focal) > 0.5 else -1000.0
+    def distance(self, anchor: int, focal: Fraction) -> Fraction:
+        return -super().distance(anchor, focal) if super().distance(anchor, focal) > 0.5 else Fraction(-1000)
 
 
 @witness("explained", case(batch_size=24))
@@ -338,7 +339,7 @@ class FirstRowsOfTheWindow(ReferenceSampler):
     """Takes the anchors of the window in the order of the table."""
 
     def draw_near(
-        self, stratum: list[int], quota: int, near: int, focal: float, taken: list[int], rng: random.Random
+        self, stratum: list[int], quota: int, near: int, focal: Fraction, taken: list[int], rng: random.Random
     ) -> list[tuple[int, str | None]]:
         by_time = sorted(stratum, key=lambda anchor: abs(self.oracle.hpi(anchor) - focal))
         return [(anchor, self.label(anchor, focal)) for anchor in by_time[:near]]
@@ -552,6 +553,33 @@ class SeededByStart(SeededByTable):
 
     def notice(self, table: pd.DataFrame) -> Any:
         return float(table["hours_post_infection"].min())
+
+
+class _Floats(CascadeOracle):
+    @cached_property
+    def _times(self) -> list[Any]:
+        return [row["hours_post_infection"] for row in self.rows]
+
+    @cached_property
+    def window(self) -> Any:
+        return self.options.temporal_window_hours
+
+
+TWENTY_MINUTES = case(
+    _table(("a", "c", tuple(frame / 3 for frame in range(40)), 1)),
+    temporal_enrichment=True,
+    temporal_window_hours=1 / 3,
+    temporal_global_fraction=0.0,
+)
+
+
+@witness("hpi-shift", TWENTY_MINUTES)
+class WindowOfFloats(ReferenceSampler):
+    """Lets floating point decide whether a frame that is just one window away lies in it."""
+
+    def __init__(self, table: pd.DataFrame, options: SamplerOptions) -> None:
+        super().__init__(table, options)
+        self.oracle = _Floats(table, options)
 
 
 @witness("hpi-scale", ENRICHED)

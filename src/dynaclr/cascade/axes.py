@@ -14,7 +14,7 @@ import numpy as np
 from dynaclr.cascade.rounding import SystematicRounding
 from dynaclr.cascade.strata import HPI
 from dynaclr.errors import DynaclrError, did_you_mean
-from dynaclr.exact import exact
+from dynaclr.exact import exact, slack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -220,25 +220,10 @@ class TimeAxis:
         Returns
         -------
         low, high : ndarray of int64, shape (V,)
-            The run is ``values[low:high]``: those with ``|value - focal| <= window``.
+            The run is ``values[low:high]``: those with ``|value - focal| <= window``, rounding aside.
         """
-        low = np.searchsorted(values, values - self.window_hours)
-        high = np.searchsorted(values, values + self.window_hours, side="right")
-        # `value - window` and `|value - focal|` round differently; the promise is the latter, so the ends are checked.
-        last = len(values) - 1
-        while (near := (low > 0) & self._inside(values, np.maximum(low - 1, 0))).any():
-            low -= near
-        while (far := ~self._inside(values, low)).any():
-            low += far
-        while (near := (high <= last) & self._inside(values, np.minimum(high, last))).any():
-            high += near
-        while (far := ~self._inside(values, high - 1)).any():
-            high -= far
-        return low, high
-
-    def _inside(self, values: NDArray[np.float64], at: Ints) -> NDArray[np.bool_]:
-        inside: NDArray[np.bool_] = np.abs(values[at] - values) <= self.window_hours
-        return inside
+        reach = self.window_hours + slack(np.abs(values) + self.window_hours)
+        return np.searchsorted(values, values - reach), np.searchsorted(values, values + reach, side="right")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dynaclr.cascade.draws import balanced, spread
+from dynaclr.exact import slack
 from dynaclr.randomness import below, lanes
 
 if TYPE_CHECKING:
@@ -44,6 +45,12 @@ class Focus:
     def window(self, stratum: Ints, focal: Ints) -> tuple[Ints, Ints]:
         """Return the run of places of each stratum within the window around a focal HPI code (broadcast)."""
         return self._strata.places(stratum, self._low[focal]), self._strata.places(stratum, self._high[focal])
+
+    def holds(self, place: Ints, focal: int) -> NDArray[np.bool_]:
+        """Tell which places lie within the window around one focal HPI code."""
+        code = self._strata.codes_at(place)
+        held: NDArray[np.bool_] = (self._low[focal] <= code) & (code < self._high[focal])
+        return held
 
     def choose(self, group: Ints, shares: Shares, key: Words) -> Ints:
         """Draw the focal HPI of each batch, uniformly from those that serve every condition with a quota.
@@ -144,8 +151,8 @@ class Focus:
         # A cell as far away at the other side takes part in the tie, so that no side is preferred.
         beyond = np.clip(cells + np.array([[-1], [1]]), 0, len(strata.cell_key) - 1)
         same = strata.cell_key[beyond] // len(strata.values) == stratum
-        cells = np.where(same & (np.abs(self._cell_times(beyond) - hpi) == distance), beyond, cells)
-        tied = np.abs(self._cell_times(cells) - hpi) == distance
+        cells = np.where(same & self._as_far(beyond, hpi, distance), beyond, cells)
+        tied = self._as_far(cells, hpi, distance)
         tied[1] &= cells[1] != cells[0]
         sure_low = strata.cell_start[cells[0] + tied[0]]
         sure_high = np.maximum(sure_low, strata.cell_start[cells[1] + ~tied[1]])
@@ -153,6 +160,12 @@ class Focus:
         tie_low = np.where(tied[0], strata.cell_start[cells[0]], strata.cell_start[cells[1]])
         gap = np.where(tied[0], strata.cell_start[cells[1]] - strata.cell_start[cells[0] + 1], 0)
         return tie_low, size.sum(axis=0), np.where(tied[0], size[0], 0), gap, sure_low, sure_high - sure_low
+
+    def _as_far(self, cell: Ints, hpi: NDArray[np.float64], distance: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell which cells lie at this distance, rounding aside."""
+        difference = np.abs(np.abs(self._cell_times(cell) - hpi) - distance)
+        as_far: NDArray[np.bool_] = difference <= slack(np.abs(hpi) + distance)
+        return as_far
 
     def _cell_times(self, cell: Ints) -> NDArray[np.float64]:
         times: NDArray[np.float64] = self._strata.values[self._strata.cell_key[cell] % len(self._strata.values)]

@@ -99,8 +99,9 @@ class Cascade:
             "repeated": pd.Series(anchor).duplicated().to_numpy(),
         }
         if self.recipe.time is not None:
-            columns["hpi"] = hpi = strata.times_at(place)
-            far = np.abs(hpi - strata.values[focal]) > self.recipe.time.window_hours
+            columns["hpi"] = strata.times_at(place)
+            focus = self.recipe.focus
+            far = np.zeros(len(place), dtype=bool) if focus is None else ~focus.holds(place, focal)
             columns["time"] = _objects([_TIME_OF[kind, away] for kind, away in zip(role, far, strict=True)])
         table = pd.DataFrame(columns)
         table.attrs["focal_hpi"] = None if focal < 0 else float(strata.values[focal])

@@ -12,6 +12,7 @@ from pandas.api.types import infer_dtype
 
 from dynaclr.cascade.draws import starts_of
 from dynaclr.errors import DynaclrError
+from dynaclr.exact import slack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -143,7 +144,8 @@ class Strata:
     start : ndarray of int64, shape (S + 1,)
         First place of each stratum in `order`.
     values : ndarray of float64, shape (V,)
-        The distinct HPI values, ascending (a single 0 without a time axis).
+        The distinct HPI values, ascending (a single 0 without a time axis); the first of those that rounding tells
+        apart.
     cell_key : ndarray of int64, shape (U,)
         ``stratum * V + value`` of each cell, ascending.
     cell_start : ndarray of int64, shape (U + 1,)
@@ -240,17 +242,27 @@ class Strata:
 
     def times_at(self, place: Ints) -> NDArray[np.float64]:
         """Return the HPI of the anchors at these places of `order`."""
-        cell = np.searchsorted(self.cell_start, place, side="right") - 1
-        found: NDArray[np.float64] = self.values[self.cell_key[cell] % len(self.values)]
+        found: NDArray[np.float64] = self.values[self.codes_at(place)]
         return found
+
+    def codes_at(self, place: Ints) -> Ints:
+        """Return the positions in `values` of the anchors at these places of `order`."""
+        cell = np.searchsorted(self.cell_start, place, side="right") - 1
+        codes: Ints = self.cell_key[cell] % len(self.values)
+        return codes
 
 
 def _distinct_times(hpi: NDArray[np.float64] | None) -> tuple[NDArray[np.float64], Codes | None]:
-    """Return the distinct values, ascending, and each row's code; hashing keeps this linear in the rows."""
+    """Return the distinct values, ascending, and each row's code; hashing keeps this linear in the rows.
+
+    Values that differ by rounding only are one: two movies that begin at different hours show the same ones.
+    """
     if hpi is None:
         return np.zeros(1), None
     codes, present = pd.factorize(hpi + 0.0)  # + 0.0 makes one value of -0.0 and 0.0
     ascending = np.argsort(present, kind="stable")
+    values = present[ascending]
+    later = np.diff(values, prepend=-np.inf) > slack(values)
     rank = np.empty(len(present), dtype=_smallest(len(present)))
-    rank[ascending] = np.arange(len(present))
-    return present[ascending], rank[codes]
+    rank[ascending] = np.cumsum(later) - 1
+    return values[later], rank[codes]

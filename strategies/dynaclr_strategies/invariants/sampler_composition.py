@@ -12,7 +12,7 @@ import pandas as pd
 
 from dynaclr_strategies.invariants.base import invariant
 from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, blame, observed
-from dynaclr_strategies.oracles.sampler import CascadeOracle, floor_and_ceiling
+from dynaclr_strategies.oracles.sampler import CascadeOracle, floor_and_ceiling, meant
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
 
 __all__ = [
@@ -159,23 +159,25 @@ def _concentrated(oracle: CascadeOracle, batch: Batch, owner: Label | None) -> P
     account = batch.provenance()
     candidates = sorted(allowed)
     if account is not None and oracle.num_focal:
-        focal = account.attrs["focal_hpi"]
+        focal = meant(account.attrs["focal_hpi"])
         if focal not in allowed:
-            near = oracle.in_window(primary, focal)
-            return f"focal HPI {focal!r}", f"one of {sorted(allowed)}, which serve all conditions of {owner!r}", near
+            near, serving = oracle.in_window(primary, focal), sorted(map(float, allowed))
+            return f"focal HPI {float(focal)!r}", f"one of {serving}, which serve all conditions of {owner!r}", near
         candidates = [focal]
     if not oracle.num_focal or any(_serves(oracle, owner, by_condition, focal) for focal in candidates):
         return None
     inside = oracle.in_window(primary, candidates[0])
     count = {c: len(oracle.in_window(members, candidates[0])) for c, members in by_condition.items()}
     return (
-        f"{count} anchors by condition within {oracle.options.temporal_window_hours} h of {candidates[0]} h",
+        f"{count} anchors by condition within {oracle.options.temporal_window_hours} h of {float(candidates[0])} h",
         f"{oracle.num_focal} of {oracle.num_primary}, shared out over the conditions, as far as {owner!r} has them",
         [anchor for anchor in primary if anchor not in inside],
     )
 
 
-def _serves(oracle: CascadeOracle, owner: Label | None, members: dict[Label | None, list[int]], focal: float) -> bool:
+def _serves(
+    oracle: CascadeOracle, owner: Label | None, members: dict[Label | None, list[int]], focal: Fraction
+) -> bool:
     """Tell whether some rounding of the focal numbers is met by what lies in the window."""
     served = 0
     for condition, drawn in members.items():

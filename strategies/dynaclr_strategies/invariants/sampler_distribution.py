@@ -178,7 +178,7 @@ def _check_uniform(where: str, stratum: list[int], drawn: Counter[int], oracle: 
     sets = [(f"of anchor {anchor}", [anchor]) for anchor in stratum]
     for limit in {oracle.hpi(anchor) for anchor in stratum}:
         early = [anchor for anchor in stratum if oracle.hpi(anchor) <= limit]
-        sets += [(f"at or before {limit} h", early)]
+        sets += [(f"at or before {float(limit)} h", early)]
     for name, members in sets:
         seen, share = sum(drawn[anchor] for anchor in members), Fraction(len(members), len(stratum))
         if is_improbable(seen, total, share):

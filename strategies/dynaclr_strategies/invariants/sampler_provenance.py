@@ -13,7 +13,7 @@ import pandas as pd
 
 from dynaclr_strategies.invariants.base import invariant
 from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, blame, observed
-from dynaclr_strategies.oracles.sampler import CascadeOracle
+from dynaclr_strategies.oracles.sampler import CascadeOracle, meant
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
 
 __all__ = ["check_explained"]
@@ -67,7 +67,7 @@ def _check_labels(batch: Batch, row: Row, oracle: CascadeOracle, detail: str) ->
     _same(batch, "experiment", _none(row["experiment"]), oracle.group(row["anchor"]), [row], detail)
     _same(batch, "condition", _none(row["condition"]), oracle.condition(row["anchor"]), [row], detail)
     if oracle.options.temporal_enrichment:
-        _same(batch, "hpi", row["hpi"], oracle.hpi(row["anchor"]), [row], detail)
+        _same(batch, "hpi", meant(row["hpi"]), oracle.hpi(row["anchor"]), [row], detail)
 
 
 def _check_times(
@@ -100,13 +100,13 @@ def _check_nearest(
     batch: Batch, chosen: list[Row], stratum: list[int], focal: float, oracle: CascadeOracle, detail: str
 ) -> None:
     """Check that anchors outside the window were taken only after all inside, and the nearest first."""
-    window = oracle.options.temporal_window_hours
 
-    def beyond(anchor: int) -> float:
-        distance = abs(oracle.hpi(anchor) - focal)
-        return 0.0 if distance <= window else distance
+    def beyond(anchor: int) -> Fraction:
+        distance = abs(oracle.hpi(anchor) - meant(focal))
+        return Fraction(0) if distance <= oracle.window else distance
 
     nearest = sorted(beyond(anchor) for anchor in stratum)[: len(chosen)]
     seen = sorted(beyond(row["anchor"]) for row in chosen)
-    farther = [row for row in chosen if beyond(row["anchor"]) > max(nearest, default=0.0)]
-    _same(batch, "distances of the focal anchors (0: in the window)", seen, nearest, farther, detail)
+    farther = [row for row in chosen if beyond(row["anchor"]) > max(nearest, default=0)]
+    what = "distances of the focal anchors (0: in the window)"
+    _same(batch, what, list(map(float, seen)), list(map(float, nearest)), farther, detail)

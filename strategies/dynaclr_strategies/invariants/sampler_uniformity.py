@@ -20,7 +20,7 @@ import pandas as pd
 from dynaclr_strategies.invariants.base import InvariantViolation, invariant
 from dynaclr_strategies.invariants.sampler_distribution import DRAWN_BATCHES, is_improbable
 from dynaclr_strategies.invariants.sampler_runs import MakeSampler, global_batches
-from dynaclr_strategies.oracles.sampler import CascadeOracle
+from dynaclr_strategies.oracles.sampler import CascadeOracle, meant
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
 
 __all__ = ["check_focal_hpi_uniform", "check_focal_quota_unbiased", "check_focal_uniform", "check_leak_uniform"]
@@ -130,7 +130,8 @@ def check_focal_hpi_uniform(make_sampler: MakeSampler, table: pd.DataFrame, opti
         owner, members = _primary(rows, oracle)
         values = oracle.focal_values(owner, members)
         for value in values:
-            tally.add(f"focal HPI {value} in {owner!r}", int(value == focal), Fraction(1, len(values)))
+            hit = int(value == meant(focal))
+            tally.add(f"focal HPI {float(value)} in {owner!r}", hit, Fraction(1, len(values)))
     tally.check("focal-hpi-uniform")
 
 

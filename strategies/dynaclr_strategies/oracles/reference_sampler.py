@@ -75,7 +75,8 @@ class ReferenceSampler:
         """Return the provenance of global batch ``i`` of an epoch."""
         rows = self._rows(i, epoch)
         table = pd.DataFrame(rows).astype({"condition": object, "experiment": object, "time": object})
-        table.attrs["focal_hpi"] = rows[0]["focal_hpi"]
+        focal = rows[0]["focal_hpi"]
+        table.attrs["focal_hpi"] = None if focal is None else float(focal)
         return table
 
     def state_dict(self) -> dict[str, Any]:
@@ -151,7 +152,7 @@ class ReferenceSampler:
         """Return how many primary anchors each condition gives."""
         return self.round(self.oracle.quotas(owner), rng.random())
 
-    def describe(self, rows: list[Row], focal: float | None) -> list[Row]:
+    def describe(self, rows: list[Row], focal: Fraction | None) -> list[Row]:
         """Add labels, times and repetitions."""
         seen: set[int] = set()
         for row in rows:
@@ -159,7 +160,7 @@ class ReferenceSampler:
             row |= {"experiment": self.oracle.group(anchor), "condition": self.oracle.condition(anchor)}
             row |= {"repeated": anchor in seen, "focal_hpi": focal}
             if self.options.temporal_enrichment:
-                row["hpi"] = self.oracle.hpi(anchor)
+                row["hpi"] = float(self.oracle.hpi(anchor))
             seen.add(anchor)
         return rows
 
@@ -220,7 +221,7 @@ class ReferenceSampler:
 
     def focus(
         self, owner: Label | None, quotas: dict[Label | None, int], rng: random.Random
-    ) -> tuple[float | None, dict[Label | None, int]]:
+    ) -> tuple[Fraction | None, dict[Label | None, int]]:
         """Return the focal HPI and the number of focal anchors of each condition."""
         if not self.options.temporal_enrichment or not self.oracle.num_focal:
             return None, {}
@@ -230,10 +231,10 @@ class ReferenceSampler:
         return focal, self.round({c: quota * share for c, quota in quotas.items()}, rng.random())
 
     def draw_near(
-        self, stratum: list[int], quota: int, near: int, focal: float, taken: list[int], rng: random.Random
+        self, stratum: list[int], quota: int, near: int, focal: Fraction, taken: list[int], rng: random.Random
     ) -> list[tuple[int, str | None]]:
         """Draw focal anchors, then global ones from what remains."""
-        window = self.options.temporal_window_hours
+        window = self.oracle.window
         order = rng.sample(stratum, len(stratum))
         by_time = sorted(
             order, key=lambda a: max(abs(self.oracle.hpi(a) - focal) - window, 0) and self.distance(a, focal)
@@ -255,7 +256,7 @@ class ReferenceSampler:
         order: list[int],
         quota: int,
         near: int,
-        focal: float,
+        focal: Fraction,
         taken: list[int],
     ) -> list[tuple[int, str | None]]:
         """Draw more anchors than the stratum holds: as many copies of all as fit, and then some."""
@@ -274,11 +275,11 @@ class ReferenceSampler:
                 free.append(anchor)
         return free
 
-    def distance(self, anchor: int, focal: float) -> float:
+    def distance(self, anchor: int, focal: Fraction) -> Fraction:
         """Return how far an anchor is from the focal HPI, in hours."""
         return abs(self.oracle.hpi(anchor) - focal)
 
-    def label(self, anchor: int, focal: float) -> str:
+    def label(self, anchor: int, focal: Fraction) -> str:
         """Return ``"focal"`` inside the window and ``"widened"`` outside."""
         return "focal" if self.oracle.in_window([anchor], focal) else "widened"
 

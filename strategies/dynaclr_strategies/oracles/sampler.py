@@ -10,14 +10,14 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import pandas as pd
 
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
 
-__all__ = ["CascadeOracle", "decimal", "floor_and_ceiling"]
+__all__ = ["CascadeOracle", "decimal", "floor_and_ceiling", "meant"]
 
 HPI = "hours_post_infection"
 
@@ -25,6 +25,17 @@ HPI = "hours_post_infection"
 def decimal(number: float) -> Fraction:
     """Return the number as it was written: 0.29 is 29/100, not the nearest binary fraction."""
     return Fraction(repr(float(number)))
+
+
+@lru_cache(maxsize=100_000)
+def meant(hours: float | Fraction) -> Fraction:
+    """Return the time that a number of hours stands for: 2 h and a 20-minute frame are 7/3 h, whatever a float holds.
+
+    A float within a few roundings of a simple fraction stands for that fraction, any other for itself.
+    """
+    exactly = Fraction(hours)
+    simple = exactly.limit_denominator(100_000)
+    return simple if abs(simple - exactly) * 2**48 <= max(Fraction(1), abs(exactly)) else exactly
 
 
 def floor_and_ceiling(value: Fraction) -> tuple[int, int]:
@@ -49,6 +60,7 @@ class CascadeOracle:
         self.rows: list[dict[str, Any]] = [
             {column: values[i] for column, values in columns.items()} for i in range(len(table))
         ]
+        self._windows: dict[Fraction, set[int]] = {}  # the anchors in the window around each time that was asked for
 
     def _label(self, anchor: int, columns: tuple[str, ...]) -> Label:
         values = tuple(self.rows[anchor][column] for column in columns)
@@ -62,9 +74,13 @@ class CascadeOracle:
         """Return an anchor's condition; None if the axis is off."""
         return self._label(anchor, self.options.stratify_by) if self.options.condition_balanced else None
 
-    def hpi(self, anchor: int) -> float:
+    def hpi(self, anchor: int) -> Fraction:
         """Return an anchor's hours post infection."""
-        return float(self.rows[anchor][HPI])
+        return self._times[anchor]
+
+    @cached_property
+    def _times(self) -> list[Fraction]:
+        return [meant(float(row[HPI])) for row in self.rows]
 
     def lineage(self, anchor: int) -> Any:
         """Return the value that exclusivity goes by; the anchor itself if the axis is off."""
@@ -147,12 +163,20 @@ class CascadeOracle:
         n = self.num_primary
         return n - math.floor(decimal(self.options.temporal_global_fraction) * n)
 
-    def in_window(self, anchors: Iterable[int], focal: float) -> list[int]:
-        """Return those of the anchors that lie within the window."""
-        window = self.options.temporal_window_hours
-        return [anchor for anchor in anchors if abs(self.hpi(anchor) - focal) <= window]
+    @cached_property
+    def window(self) -> Fraction:
+        """Largest distance of a focal anchor from the focal HPI, in hours."""
+        return meant(self.options.temporal_window_hours)
 
-    def focal_values(self, group: Label | None, conditions: Iterable[Label | None]) -> set[float]:
+    def in_window(self, anchors: Iterable[int], focal: float | Fraction) -> list[int]:
+        """Return those of the anchors that lie within the window."""
+        inside = self._windows.get(center := meant(focal))
+        if inside is None:
+            inside = {at for at, time in enumerate(self._times) if abs(time - center) <= self.window}
+            self._windows[center] = inside
+        return [anchor for anchor in anchors if anchor in inside]
+
+    def focal_values(self, group: Label | None, conditions: Iterable[Label | None]) -> set[Fraction]:
         """Return the HPI values that may be focal for a batch in which these conditions have a quota."""
         values = {self.hpi(anchor) for anchor in self.pools[group]}
         wanted = [self.strata[group][condition] for condition in conditions]

@@ -199,7 +199,7 @@ def _draw_window(
     primary = oracle.split(anchors, owner)[0]
     inside = {anchor for anchor in primary if anchor not in blamed}
     values = sorted(oracle.focal_values(owner, {oracle.condition(anchor) for anchor in primary}))
-    focal = next((value for value in values if set(oracle.in_window(primary, value)) == inside), None)
+    focal = next((float(value) for value in values if set(oracle.in_window(primary, value)) == inside), None)
     if focal is None:
         return
     mine = [n for n, lane in enumerate(drawn.lanes) if lane[0] == owner or not oracle.options.experiment_aware]
