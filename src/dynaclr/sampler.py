@@ -47,11 +47,12 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         Fraction of a batch, in [0, 1), that comes from the other experiments.
     experiment_weights
         Relative share of the batches by experiment; by default the number of anchors. An experiment with weight 0, or
-        without a weight where others have one, is left out altogether.
+        without a weight where others have one, is left out altogether. A label of several columns is a tuple, or a
+        text with slashes such as ``"exp_alpha/nucleus"``.
     condition_balanced
         Whether each condition gets a fixed share of the primary anchors.
     condition_ratio
-        That share by condition; equal shares by default.
+        That share by condition, written likewise; equal shares by default.
     temporal_enrichment
         Whether part of the primary anchors lies near one focal HPI.
     temporal_window_hours

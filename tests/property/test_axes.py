@@ -20,6 +20,11 @@ from dynaclr.errors import DynaclrError
 STEPS = (0.1, 1 / 3, 7 / 60, 0.5, 29.97 / 60)
 
 
+def sorted_by_text(labels: set[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """Return labels in some order that does not depend on their types."""
+    return sorted(labels, key=repr)
+
+
 @given(
     step=st.sampled_from(STEPS),
     frames=st.sets(st.integers(-40, 200), min_size=1, max_size=40),
@@ -66,6 +71,31 @@ def test_shares_of_experiments() -> None:
     assert ExperimentAxis((), {"b": 2.0}).fractions(("a", "b"), sizes) == [Fraction(1, 4), Fraction(3, 4)]
 
 
+_PARTS = st.sampled_from(["a", "b", "a/b", "", 0.5, 2])
+
+
+@given(st.sets(st.tuples(_PARTS, _PARTS), min_size=1, max_size=8).map(sorted_by_text), st.data())
+def test_labels_of_several_columns_may_be_written_as_text(labels: list[tuple[Any, Any]], data: st.DataObject) -> None:
+    """YAML has no tuples for keys: "a/0.5" is ("a", 0.5) if it is no other label as well."""
+    numbers = {label: data.draw(st.integers(1, 9)) for label in labels}
+    written = {f"{first}/{second}": number for (first, second), number in numbers.items()}
+    sizes, axis = np.ones(len(labels), np.int64), ExperimentAxis(("e", "o"), written)
+    if len(written) < len(labels):
+        with pytest.raises(DynaclrError, match="needs to mean one label once, but means"):
+            axis.fractions(labels, sizes)
+        return
+    assert axis.fractions(labels, sizes) == ExperimentAxis(("e", "o"), numbers).fractions(labels, sizes)
+    assert ConditionAxis(("c", "m"), written).of_table(labels).ratio == numbers
+    twice = {**written, labels[0]: 1}
+    with pytest.raises(DynaclrError, match="needs to mean one label once, but means"):
+        ConditionAxis(("c", "m"), twice).of_table(labels)
+
+
+def test_numbers_may_be_written_as_text() -> None:
+    """A mapping from a YAML file has texts for keys."""
+    assert ConditionAxis(("moi",), {"0.5": 1, "5.0": 2}).of_table((0.5, 5.0)).ratio == {0.5: 1, 5.0: 2}
+
+
 @pytest.mark.parametrize(("value", "columns"), [("a", ("a",)), (["a", "b"], ("a", "b")), (iter("ab"), ("a", "b"))])
 def test_columns(value: Any, columns: tuple[str, ...]) -> None:
     """A name or several."""
@@ -95,15 +125,26 @@ SENTENCES: list[tuple[Callable[[], Any], str]] = [
     (lambda: ExperimentAxis(weights={"a": 0}), "experiment_weights={'a': 0} needs at least one number above 0"),
     (
         lambda: ExperimentAxis(weights={"expa": 1}).fractions(("exp_a", "b"), np.array([1, 1])),
-        "experiment_weights names 'expa', which the table does not have; did you mean 'exp_a'?; it has 'exp_a', 'b'",
+        "experiment_weights names 'expa', which no anchor has; did you mean 'exp_a'?; they have 'exp_a', 'b'",
     ),
     (lambda: ConditionAxis(ratio=3), "condition_ratio=3 needs a mapping from label to number"),  # type: ignore[arg-type]
     (
-        lambda: ConditionAxis(ratio={"x": 1}).check(("a", "b")),
-        "condition_ratio names 'x', which the table does not have; it has 'a', 'b'",
+        lambda: ConditionAxis(ratio={"x": 1}).of_table(("a", "b")),
+        "condition_ratio names 'x', which no anchor has; they have 'a', 'b'",
     ),
     (
-        lambda: ConditionAxis(ratio={"a": 1}).check(("a", "b", "c")),
+        lambda: ConditionAxis(("c", "m"), {"a/1": 1}).of_table((("a", 0), ("b", 0))),
+        "condition_ratio names 'a/1', which no anchor has; did you mean 'a/0'?; they have 'a/0', 'b/0'",
+    ),
+    (
+        lambda: ConditionAxis(("c", "m"), {"a/0": 1}).of_table((("a", 0), ("b", 0))),
+        (
+            "condition_ratio={'a/0': 1} leaves out 'b/0', but needs a number for every condition of the table "
+            "(0 for one that is not to be drawn)"
+        ),
+    ),
+    (
+        lambda: ConditionAxis(ratio={"a": 1}).of_table(("a", "b", "c")),
         (
             "condition_ratio={'a': 1} leaves out 'b', 'c', but needs a number for every condition of the table "
             "(0 for one that is not to be drawn)"

@@ -89,7 +89,7 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"experiment_weights": {"a": 0}}, "experiment_weights={'a': 0} needs at least one number above 0"),
     (
         {"experiment_weights": {"a": 1, "zzz": 1}},
-        "experiment_weights names 'zzz', which the table does not have; it has 'a', 'b'",
+        "experiment_weights names 'zzz', which no anchor has; they have 'a', 'b'",
     ),
     ({"condition_ratio": "iu"}, "condition_ratio='iu' needs a mapping from label to number"),
     (
@@ -99,7 +99,7 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"condition_ratio": {"i": 0, "u": 0}}, "condition_ratio={'i': 0, 'u': 0} needs at least one number above 0"),
     (
         {"condition_ratio": {"i": 1, "u": 1, "zzz": 1}},
-        "condition_ratio names 'zzz', which the table does not have; it has 'i', 'u'",
+        "condition_ratio names 'zzz', which no anchor has; they have 'i', 'u'",
     ),
     (
         {"condition_ratio": {"i": 1}},
@@ -130,7 +130,7 @@ def test_of_a_label_that_is_misspelt() -> None:
     """It says which one may be meant."""
     table = TABLE.assign(experiment=np.where(TABLE["experiment"] == "a", "alpha", "beta"))
     assert said(lambda: FlexibleBatchSampler(table, 4, experiment_weights={"alpa": 1})) == (
-        "experiment_weights names 'alpa', which the table does not have; did you mean 'alpha'?; it has 'alpha', 'beta'"
+        "experiment_weights names 'alpa', which no anchor has; did you mean 'alpha'?; they have 'alpha', 'beta'"
     )
 
 

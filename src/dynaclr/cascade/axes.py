@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -57,13 +57,36 @@ def _proportions(given: Mapping[Hashable, float], parameter: str) -> dict[Hashab
     return dict(given)
 
 
-def _reject_unknown(given: Mapping[Hashable, object], known: Sequence[Hashable], parameter: str) -> None:
-    unknown = [name for name in given if name not in set(known)]
-    if unknown:
-        raise DynaclrError(
-            f"{parameter} names {unknown[0]!r}, which the table does not have{did_you_mean(unknown[0], known)}; "
-            f"it has {', '.join(map(repr, known))}"
-        )
+def _spelled(label: Hashable) -> str:
+    return "/".join(map(str, label)) if isinstance(label, tuple) else str(label)
+
+
+def _by_label(given: Mapping[Hashable, float], known: Sequence[Hashable], parameter: str) -> dict[Hashable, float]:
+    """Return the numbers by the labels of the table.
+
+    A label that is no text may be written as one, that of several columns with slashes: YAML has no tuples for keys.
+
+    Raises
+    ------
+    DynaclrError
+        If a name is no label, may be several, or says the same as another one.
+    """
+    spelled: dict[str, list[Hashable]] = {}
+    for label in known:
+        spelled.setdefault(_spelled(label), []).append(label)
+    present, numbers = set(known), dict[Hashable, float]()
+    for name, number in given.items():
+        labels = [name] if name in present else spelled.get(str(name), [])
+        if not labels:
+            raise DynaclrError(
+                f"{parameter} names {name!r}, which no anchor has{did_you_mean(name, spelled)}; "
+                f"they have {', '.join(map(repr, spelled))}"
+            )
+        if len(labels) > 1 or labels[0] in numbers:
+            meant = " and ".join(map(repr, labels))
+            raise DynaclrError(f"{parameter} names {name!r}, which needs to mean one label once, but means {meant}")
+        numbers[labels[0]] = number
+    return numbers
 
 
 @dataclass(frozen=True)
@@ -97,8 +120,8 @@ class ExperimentAxis:
         if self.weights is None or not self.columns:
             weights = [Fraction(int(size)) for size in sizes]
         else:
-            _reject_unknown(self.weights, names, "experiment_weights")
-            weights = [exact(self.weights.get(name, 0)) for name in names]
+            given = _by_label(self.weights, names, "experiment_weights")
+            weights = [exact(given.get(name, 0)) for name in names]
         total = sum(weights)
         return [weight / total for weight in weights]
 
@@ -143,8 +166,8 @@ class ConditionAxis:
         if self.ratio is not None:
             object.__setattr__(self, "ratio", _proportions(self.ratio, "condition_ratio"))
 
-    def check(self, names: Sequence[Hashable]) -> None:
-        """Check the ratio against the conditions of the table.
+    def of_table(self, names: Sequence[Hashable]) -> ConditionAxis:
+        """Return the axis with its ratio by the conditions of the table.
 
         Raises
         ------
@@ -152,14 +175,15 @@ class ConditionAxis:
             If the ratio names a condition that the table does not have, or leaves one out.
         """
         if self.ratio is None or not self.columns:
-            return
-        _reject_unknown(self.ratio, names, "condition_ratio")
-        left_out = [name for name in names if name not in self.ratio]
+            return self
+        ratio = _by_label(self.ratio, names, "condition_ratio")
+        left_out = [repr(_spelled(name)) for name in names if name not in ratio]
         if left_out:
             raise DynaclrError(
-                f"condition_ratio={dict(self.ratio)!r} leaves out {', '.join(map(repr, left_out))}, "
+                f"condition_ratio={dict(self.ratio)!r} leaves out {', '.join(left_out)}, "
                 "but needs a number for every condition of the table (0 for one that is not to be drawn)"
             )
+        return replace(self, ratio=ratio)
 
     def quotas(self, present: Sequence[Hashable], count: int, group: Hashable) -> SystematicRounding:
         """Share `count` anchors out over the conditions that are `present` in a group.

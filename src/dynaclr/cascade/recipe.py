@@ -100,13 +100,13 @@ class Recipe:
         self.census = dict(zip(groups.names, sizes.tolist(), strict=True))
         shares = axes.experiment.fractions(groups.names, sizes)
         conditions = _labels(table, axes.condition.columns, "stratify_by")
-        axes.condition.check(conditions.names)
+        condition_axis = axes.condition.of_table(conditions.names)
         hpi = None if axes.time is None else hours(table, groups)
         self.strata = Strata.of(groups, np.array([share > 0 for share in shares]), conditions, hpi)
         self.shares = SystematicRounding.of([share * num_batches for share in shares if share > 0])
         self.leaked = axes.leak.count(batch_size, len(self.strata.groups))
         self.primary = batch_size - self.leaked
-        self.quotas = Quotas(self.strata, self._quotas(axes.condition))
+        self.quotas = Quotas(self.strata, self._quotas(condition_axis))
         self.focal = axes.time.focal_count(self.primary) if axes.time else 0
         # Without a focal anchor the time axis decides nothing, so the draws are those of fair passes.
         self.focus = Focus(self.strata, axes.time) if axes.time and self.focal else None
