@@ -22,7 +22,7 @@ from dynaclr.loader import BatchLoader, EvenBatches, ResumableBatchLoader
 from dynaclr.normalization import check_statistics
 from dynaclr.randomness import keys
 from dynaclr.sampler import FlexibleBatchSampler
-from dynaclr.splits import entries_for, split_experiments
+from dynaclr.splits import check_anchors, entries_for, split_experiments, warn_of_shared_images
 from dynaclr.tau_sampling import hours_range
 from dynaclr.trainers import Unvalidated, check_trainer, correct_progress, number_in_transfer, trained_batches
 from dynaclr.transforms import NormalizeSampled
@@ -210,10 +210,10 @@ class MultiExperimentDataModule(LightningDataModule):
             If the registry, the split, the tracks, the sampling options or the statistics cannot work; before
             any training.
         """
-        if stage == "test":
+        if stage not in {"fit", "validate", "predict"}:
             raise DynaclrError(
-                "there is no stage 'test', since the data have no third part: hold experiments out with "
-                "val_experiments and use the stage 'validate'"
+                f"stage={stage!r} needs to be 'fit', 'validate' or 'predict'; there is no third part of the data to "
+                "test on: hold experiments out with val_experiments and use the stage 'validate'"
             )
         if self.trainer is not None:
             check_trainer(self.trainer)
@@ -222,16 +222,15 @@ class MultiExperimentDataModule(LightningDataModule):
         split = split_experiments(registry, self.val_experiments)
         if stage == "fit":
             self.train_index = self._index(registry, split.train)
+            check_anchors(self.train_index, "train on")
+            warn_of_shared_images(self.train_index, self.sampling)
             self.train_sampler = self._sampler(self.train_index)
         if stage == "validate" and not split.val:
             raise DynaclrError("val_experiments is empty, but the stage 'validate' needs at least one experiment")
-        if stage in {"fit", "validate"} and split.val:
-            self.val_index = self._index(registry, split.val)
-            if not len(self.val_index.valid_anchors):
-                raise DynaclrError(
-                    f"val_experiments={list(split.val)!r} needs at least one anchor with a positive in "
-                    f"tau_range={tuple(self.tau_range)!r} hours, but has none"
-                )
+        if stage in {"fit", "validate"}:
+            self.val_index = self._index(registry, split.val) if split.val else None
+            if self.val_index is not None:
+                check_anchors(self.val_index, "validate on")
         if stage == "fit" and not split.val and self.trainer is not None:
             self._give_back()
             self._unvalidated = Unvalidated(self.trainer)
@@ -267,6 +266,7 @@ class MultiExperimentDataModule(LightningDataModule):
     def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
         """Return the loader of this rank's validation batches, or no loader if no experiment is held out."""
         if self.val_index is None:
+            _made(self.train_index, "fit")
             return []
         return self._sequential(self._dataset(self.val_index), dealt=True)
 

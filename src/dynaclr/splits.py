@@ -1,14 +1,22 @@
-"""Which experiments train and which validate, and what of a user's choice of wells and FOVs each side gets."""
+"""Which experiments train and which validate, what each side gets, and what a user has to know of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from dynaclr.cascade.axes import as_columns
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.experiment import ExperimentRegistry
 from dynaclr.fovs import KnownEntries, all_fovs
+from dynaclr.index import MultiExperimentIndex
 from dynaclr.wording import listed
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,3 +108,58 @@ def entries_for(
         return entries
     known = set().union(*(fov.selectors for fov in all_fovs(registry)))
     return [entry for entry in entries if entry not in known] or KnownEntries(entries)
+
+
+def check_anchors(index: MultiExperimentIndex, purpose: str) -> None:
+    """Refuse an index without an anchor, and warn of experiments without one.
+
+    Parameters
+    ----------
+    index
+        One side of the split.
+    purpose
+        What its experiments are for: ``"train on"`` or ``"validate on"``.
+
+    Raises
+    ------
+    DynaclrError
+        If no experiment has an anchor.
+    """
+    without = [name for name, anchors in index.experiment_groups.items() if not len(anchors)]
+    wanted = f"anchor with a positive in tau_range={tuple(index.tau_range_hours)!r} hours"
+    if len(without) == len(index.experiment_groups):
+        raise DynaclrError(
+            f"the experiments to {purpose}, {listed(without)}, need at least one {wanted}, but have none"
+        )
+    for name in without:
+        _logger.warning("experiment %r has no %s, so there is nothing of it to %s", name, wanted, purpose)
+
+
+def warn_of_shared_images(index: MultiExperimentIndex, sampling: Mapping[str, Any]) -> None:
+    """Warn of FOVs that are in several experiments, where batches mix experiments.
+
+    A lineage belongs to one experiment, so nothing else knows that such cells are the same.
+
+    Parameters
+    ----------
+    index
+        What is trained on.
+    sampling
+        The options of `dynaclr.sampler.FlexibleBatchSampler`.
+    """
+    apart = "experiment" in as_columns(sampling["group_by"], "group_by")
+    if apart and sampling["experiment_aware"] and not sampling["leaky"]:
+        return
+    owner: dict[tuple[Path, str], str] = {}
+    shared = Counter[tuple[str, str]]()
+    for experiment, fov_name in index.tracks[["experiment", "fov_name"]].drop_duplicates().astype(str).to_numpy():
+        image = index.registry.get_experiment(experiment).data_path.resolve(), fov_name
+        first = owner.setdefault(image, experiment)
+        if first != experiment:
+            shared[first, experiment] += 1
+    for (first, second), count in shared.items():
+        _logger.warning(
+            "experiments %r and %r have %d FOVs of one store in common: a batch with both may hold one cell as its own "
+            "negative; leaky=0 with experiment_aware keeps them apart",
+            *(first, second, count),
+        )

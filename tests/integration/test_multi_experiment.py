@@ -340,7 +340,7 @@ def test_test_is_refused_in_words() -> None:
             def test_step(self, batch: Any, batch_idx: int) -> None:
                 """Do nothing."""
 
-        with pytest.raises(DynaclrError, match="there is no stage 'test'"):
+        with pytest.raises(DynaclrError, match="stage='test' needs to be 'fit'"):
             make_trainer(root).test(Testable(), datamodule=data)
 
 

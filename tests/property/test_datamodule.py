@@ -272,9 +272,54 @@ def test_a_validation_experiment_without_an_anchor_is_refused() -> None:
     fov = replace(beta.wells[0].fovs[0], tracks=(replace(beta.wells[0].fovs[0].tracks[0], frames=(0,)),))
     wells = tuple(replace(well, fovs=(fov,)) for well in beta.wells)
     description = replace(both, experiments=(both.experiments[0], replace(beta, wells=wells)))
-    sentence = r"val_experiments=\['exp_beta'\] needs at least one anchor"
-    with written(description) as registry, pytest.raises(DynaclrError, match=sentence):
-        make_data(registry).setup("fit")
+    with written(description) as registry:
+        with pytest.raises(DynaclrError, match="the experiments to validate on, 'exp_beta', need at least one anchor"):
+            make_data(registry).setup("fit")
+        with pytest.raises(DynaclrError, match="the experiments to train on, 'exp_beta', need at least one anchor"):
+            make_data(registry, val_experiments=["exp_alpha"]).setup("fit")
+
+
+def test_an_experiment_without_an_anchor_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """It would be missing from training, or from validation, and nobody would know."""
+    gone = two_experiments(**TWO_WELLS)
+    alpha, beta = gone.experiments
+    fov = replace(beta.wells[0].fovs[0], tracks=(replace(beta.wells[0].fovs[0].tracks[0], frames=(0,)),))
+    short = replace(beta, wells=tuple(replace(well, fovs=(fov,)) for well in beta.wells))
+    again = replace(alpha, name="exp_gamma")
+    with written(replace(gone, experiments=(alpha, short, again))) as registry:
+        make_data(registry, val_experiments=["exp_gamma"]).setup("fit")
+        make_data(registry, val_experiments=["exp_beta", "exp_gamma"]).setup("fit")
+    sentence = "experiment 'exp_beta' has no anchor with a positive in tau_range=(0.5, 2.0) hours, "
+    assert [record.getMessage() for record in caplog.records if record.name == "dynaclr.splits"] == [
+        sentence + "so there is nothing of it to train on",
+        sentence + "so there is nothing of it to validate on",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, False),
+        ({"group_by": ["experiment", "organelle"]}, False),
+        ({"leaky": 0.25}, True),
+        ({"experiment_aware": False}, True),
+        ({"group_by": "organelle"}, True),
+        ({"leaky": 0.25, "include_wells": ["exp_alpha:A/1", "exp_gamma:B/1", "exp_beta:A/1"]}, False),
+    ],
+)
+def test_one_cell_in_two_experiments_is_told_of(
+    options: dict[str, Any], told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where batches mix them, it may be its own negative, and no mask of lineages knows."""
+    with written() as registry:
+        content = yaml.safe_load(registry.read_text())
+        content["experiments"].append({**content["experiments"][0], "name": "exp_gamma"})
+        registry.write_text(yaml.safe_dump(content))
+        make_data(registry, val_experiments=["exp_beta"], **options).setup("fit")
+    messages = [record.getMessage() for record in caplog.records if record.name == "dynaclr.splits"]
+    assert [message.split(":")[0] for message in messages] == (
+        ["experiments 'exp_alpha' and 'exp_gamma' have 2 FOVs of one store in common"] if told else []
+    )
 
 
 @pytest.mark.parametrize("link", [False, True])
@@ -301,7 +346,7 @@ def test_stages_that_cannot_be_are_refused() -> None:
     """Test has no data, validate needs an experiment, and a loader needs its setup."""
     with written() as registry:
         data = make_data(registry, val_experiments=[])
-        with pytest.raises(DynaclrError, match="there is no stage 'test'"):
+        with pytest.raises(DynaclrError, match="stage='test' needs to be 'fit'"):
             data.setup("test")
         with pytest.raises(DynaclrError, match="there are no test data"):
             data.test_dataloader()
@@ -311,6 +356,19 @@ def test_stages_that_cannot_be_are_refused() -> None:
             data.train_dataloader()
         with pytest.raises(DynaclrError, match=r"the loader of stage 'predict' needs setup\('predict'\) first"):
             data.predict_dataloader()
+        with pytest.raises(DynaclrError, match=r"the loader of stage 'fit' needs setup\('fit'\) first"):
+            data.val_dataloader()
+        data.setup("fit")
+        assert data.val_dataloader() == []
+
+
+def test_a_setup_forgets_the_one_before() -> None:
+    """Who changes what is held out does not validate on the old choice."""
+    with written() as registry:
+        data = make_data(registry)
+        data.setup("fit")
+        assert data.val_dataloader() != []
+        data.val_experiments = []
         data.setup("fit")
         assert data.val_dataloader() == []
 

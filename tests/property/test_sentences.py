@@ -418,10 +418,11 @@ def test_of_the_stages_of_the_data_module(tmp_path: Path) -> None:
         given = {"val_experiments": ["exp_beta"], "batch_size": 2, **options}
         return MultiExperimentDataModule(path, (0, 1), (8, 8), (8, 8), **given)
 
-    assert said(lambda: data().setup("test")) == (
-        "there is no stage 'test', since the data have no third part: hold experiments out with "
-        "val_experiments and use the stage 'validate'"
-    )
+    for stage in ("test", "training", None):
+        assert said(lambda stage=stage: data().setup(stage)) == (
+            f"stage={stage!r} needs to be 'fit', 'validate' or 'predict'; there is no third part of the data to "
+            "test on: hold experiments out with val_experiments and use the stage 'validate'"
+        )
     assert said(lambda: data().test_dataloader()) == "there are no test data; use the stage 'validate'"
     assert said(lambda: data(val_experiments=[]).setup("validate")) == (
         "val_experiments is empty, but the stage 'validate' needs at least one experiment"
@@ -432,8 +433,15 @@ def test_of_the_stages_of_the_data_module(tmp_path: Path) -> None:
     )
     assert said(lambda: data().train_dataloader()) == "the loader of stage 'fit' needs setup('fit') first"
     assert said(lambda: data().predict_dataloader()) == "the loader of stage 'predict' needs setup('predict') first"
-    assert data().val_dataloader() == []
-    assert said(lambda: data(tau_range=(1.5, 2.0)).setup("validate")) == (
-        "val_experiments=['exp_beta'] needs at least one anchor with a positive in tau_range=(1.5, 2.0) hours, "
-        "but has none"
-    )
+    assert said(lambda: data().val_dataloader()) == "the loader of stage 'fit' needs setup('fit') first"
+    for stage, held_out, name, purpose in (
+        ("validate", ["exp_beta"], "exp_beta", "validate"),
+        ("fit", ["exp_beta"], "exp_alpha", "train"),
+    ):
+        refused = said(
+            lambda stage=stage, held_out=held_out: data(tau_range=(1.5, 2.0), val_experiments=held_out).setup(stage)
+        )
+        assert refused == (
+            f"the experiments to {purpose} on, '{name}', need at least one anchor with a positive in "
+            "tau_range=(1.5, 2.0) hours, but have none"
+        )
