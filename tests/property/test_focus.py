@@ -54,6 +54,19 @@ def test_the_nearest_are_those_of_a_sort(times: list[list[list[float]]], window:
         assert sorted(found) == [place for place, far in away.items() if far <= limit]
 
 
+@given(times=_GROUPS, data=st.data())
+def test_ranks_are_those_of_the_distances(times: list[list[list[float]]], data: st.DataObject) -> None:
+    """In frames, whose ties rounding does not break."""
+    strata = timed_strata(times)
+    for stratum in range(len(strata.start) - 1):
+        focal = data.draw(st.integers(0, len(strata.values) - 1))
+        away = distances(strata, stratum, focal)
+        ranks = Focus(strata, TimeAxis(0.0)).ranks(np.array([*away]), focal).tolist()
+        order = sorted(set(away.values()))
+        first = min(ranks)
+        assert [rank - first for rank in ranks] == [order.index(far) for far in away.values()]
+
+
 @given(times=_GROUPS, window=_WINDOWS, seed=st.integers(0, 99), data=st.data())
 def test_draws_are_near(times: list[list[list[float]]], window: int, seed: int, data: st.DataObject) -> None:
     """From the window; where that holds too few all that are nearer than the farthest needed, and some of those."""
@@ -87,8 +100,9 @@ def test_rounding_breaks_no_tie() -> None:
             told_apart += focal - early != late - focal
             for group in ([[early, late], [focal]], [[early] * 3 + [late] * 2, [focal]]):
                 strata = timed_strata([group])
-                found = Focus(strata, TimeAxis(0.0)).nearest(0, 1, int(np.searchsorted(strata.values, focal)))
-                assert sorted(found.tolist()) == [*range(len(group[0]))]
+                focus, code = Focus(strata, TimeAxis(0.0)), int(np.searchsorted(strata.values, focal))
+                assert sorted(focus.nearest(0, 1, code).tolist()) == [*range(len(group[0]))]
+                assert len(set(focus.ranks(np.arange(len(group[0])), code).tolist())) == 1
     assert told_apart > 20
 
 

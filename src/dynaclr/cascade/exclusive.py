@@ -219,7 +219,7 @@ class ExclusiveDraws:
         while True:
             reach = min(reach, size)
             near = focus.nearest(stratum, reach, focal)
-            order = np.lexsort((lanes(key, near), np.abs(strata.times_at(near) - strata.values[focal])))
+            order = np.lexsort((lanes(key, near), focus.ranks(near, focal)))
             candidates = np.concatenate([chosen, near[order][~np.isin(near[order], chosen)]])
             found = candidates[:count] if crowded else _first_new(batch, candidates, count)
             if len(found) == count:

@@ -52,6 +52,16 @@ class Focus:
         held: NDArray[np.bool_] = (self._low[focal] <= code) & (code < self._high[focal])
         return held
 
+    def ranks(self, place: Ints, focal: int) -> Ints:
+        """Return the places' ranks by their distance from a focal HPI code; equal where rounding alone differs."""
+        hpi = self._strata.values[focal]
+        distance = np.abs(self._strata.times_at(place) - hpi)
+        ascending = np.argsort(distance, kind="stable")
+        farther = np.diff(distance[ascending], prepend=-np.inf) > slack(np.abs(hpi) + distance[ascending])
+        rank = np.empty(len(place), dtype=np.int64)
+        rank[ascending] = np.cumsum(farther)
+        return rank
+
     def choose(self, group: Ints, shares: Shares, key: Words) -> Ints:
         """Draw the focal HPI of each batch, uniformly from those that serve every condition with a quota.
 
