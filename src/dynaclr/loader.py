@@ -228,7 +228,7 @@ class ResumableBatchLoader(BatchLoader):
     def __iter__(self) -> Generator[Batch]:  # type: ignore[override]  # as MONAI's, which says nothing
         self.close()
         self._pass = None
-        batches = self._epoch()
+        batches = self._epoch(iter(self._sampler))  # at once: from now on its state is that of a new pass
         # Only a weak reference: who lets go of the iterator, as Lightning does after an error, ends its threads.
         self._batches = weakref.ref(batches)
         return batches
@@ -266,8 +266,8 @@ class ResumableBatchLoader(BatchLoader):
         if self._on_resume is not None:
             self._on_resume(len(self) - len(self._sampler))
 
-    def _epoch(self) -> Generator[Batch]:
-        current = self._pass = _Pass(self._sampler, self._trained)
+    def _epoch(self, indices: Iterator[list[int]]) -> Generator[Batch]:
+        current = self._pass = _Pass(self._sampler, indices, self._trained)
         for batch in self._read(current.requests()):
             current.handed += 1
             yield batch
@@ -277,16 +277,19 @@ class ResumableBatchLoader(BatchLoader):
 class _Pass:
     """One iteration over an epoch: the sampler's state behind each batch that has been asked for."""
 
-    def __init__(self, sampler: ResumableSampler, trained: Callable[[], int] | None) -> None:
+    def __init__(
+        self, sampler: ResumableSampler, indices: Iterator[list[int]], trained: Callable[[], int] | None
+    ) -> None:
         self.sampler = sampler
         self.epoch = sampler.epoch
         self.handed = 0
         self._behind = 0 if trained is None else trained()
+        self._indices = indices
         self._states = deque([sampler.state_dict()])
         self._first = 0  # how many batches lie before the first state that is kept
 
     def requests(self) -> Iterator[EpochIndices]:
-        for indices in self.sampler:
+        for indices in self._indices:
             self._states.append(self.sampler.state_dict())
             # Training is at most one batch behind what it was handed.
             while self._first < self.handed - 1:

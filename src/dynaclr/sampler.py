@@ -186,9 +186,15 @@ class FlexibleBatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield this rank's batches of the epoch: all of them, or those that a restored state left."""
-        begin, count, epoch, conflicts, done = self._resume_at, len(self), self.epoch, 0, 0
-        self._position, self._resume_at = begin, 0
+        self._position = self._resume_at
         self._newest = turn = object()
+        return self._pass(turn)
+
+    def _pass(self, turn: object) -> Iterator[list[int]]:
+        # What a pass yields is settled when its first batch is asked for: Lightning tells the epoch after `iter`.
+        begin, count, epoch, conflicts, done = self._resume_at, len(self), self.epoch, 0, 0
+        if self._newest is turn:
+            self._position, self._resume_at = begin, 0
         for composed in self._cascade.compositions(begin + self.rank + self.num_replicas * np.arange(count), epoch):
             conflicts += self._cascade.shared_values(composed)
             for rows in self._cascade.rows(composed).tolist():

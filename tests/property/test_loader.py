@@ -250,6 +250,26 @@ def test_a_state_counts_what_was_consumed(workers: int, ranks: int, ranks_then: 
 
 
 @pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("consumed", [0, 3, 7])
+def test_the_state_of_a_pass_that_has_not_begun_is_its_beginning(workers: int, consumed: int) -> None:
+    """However far the pass before it came, and whether that was resumed."""
+    loader = ResumableBatchLoader(Echo(), batch_sampler=make_sampler(), num_workers=workers)
+    for _ in zip(range(consumed), loader, strict=False):
+        pass
+    state = loader.state_dict()
+    assert state["sampler"]["batches"] == consumed
+    batches = iter(loader)
+    assert loader.state_dict()["sampler"]["batches"] == 0
+    loader.load_state_dict(state)
+    batches = iter(loader)
+    assert loader.state_dict()["sampler"]["batches"] == consumed
+    assert len(list(batches)) == 7 - consumed
+    batches = iter(loader)
+    assert loader.state_dict()["sampler"]["batches"] == 0
+    loader.close()
+
+
+@pytest.mark.parametrize("workers", WORKERS)
 def test_a_batch_that_training_failed_on_is_not_consumed(workers: int) -> None:
     """The state is that of the last batch trained on, though one more was handed out."""
     trained = 0

@@ -297,6 +297,27 @@ def test_conflicts_are_counted_over_the_chunks(caplog: pytest.LogCaptureFixture)
     ]
 
 
+@pytest.mark.parametrize("consumed", [0, 1, 3])
+def test_the_state_of_a_pass_that_has_not_begun_is_its_beginning(consumed: int) -> None:
+    """Not the end of the pass before it, and where a pass was resumed not the epoch's first batch."""
+    made, whole = sampler(), batches(sampler())
+    assert len(whole) > consumed
+    left = iter(made)
+    for _ in range(consumed):
+        next(left)
+    state = made.state_dict()
+    assert state["batches"] == consumed
+    again = iter(made)
+    assert made.state_dict()["batches"] == 0
+    assert list(again) == whole
+    made.load_state_dict(state)
+    rest = iter(made)
+    assert made.state_dict() == state
+    assert list(rest) == whole[consumed:]
+    assert list(left) == whole[consumed:] or not consumed, "an older iterator goes on, and moves no position"
+    assert made.state_dict()["batches"] == len(whole)
+
+
 def test_a_state_survives_a_safe_checkpoint(tmp_path: Any) -> None:
     """`torch.load(weights_only=True)` reads what `torch.save` wrote."""
     made = sampler(leaky=np.float64(0.25), **TIMED)
