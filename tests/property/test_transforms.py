@@ -31,7 +31,7 @@ from dynaclr.transforms import (
     ScaleIntensityRangePercentilesd,
 )
 from dynaclr.transforms.base import RandBatchTransform
-from dynaclr.transforms.spatial import affine_matrices
+from dynaclr.transforms.spatial import affine_matrices, factors_of
 
 Maker = Callable[..., RandBatchTransform]
 
@@ -171,6 +171,16 @@ def test_shears_follow_each_other(shears: list[float]) -> None:
         alone[i][0, 3 + i] = factor
     expected = functools.reduce(torch.matmul, [affine_matrices(one)[0] for one in reversed(alone)])
     np.testing.assert_allclose(affine_matrices(torch.stack(alone).sum(0))[0].numpy(), expected.numpy(), atol=1e-12)
+
+
+@given(st.lists(st.sampled_from([(0.0, 0.0), (-0.3, 0.4), (0.2, 0.2)]), min_size=15, max_size=15), st.integers(1, 3))
+def test_what_cannot_move_is_not_multiplied(ranges: list[tuple[float, float]], samples: int) -> None:
+    """To the last bit: the factors that are left out are the identity."""
+    low, high = torch.tensor(ranges).unbind(1)
+    parameters = low + (high - low) * torch.rand(samples, 15, generator=seeded())
+    few = factors_of((low != 0) | (high != 0))
+    assert torch.equal(affine_matrices(parameters, few), affine_matrices(parameters))
+    assert len(few) <= max(1, 15 - ranges.count((0.0, 0.0)))
 
 
 def test_channels_of_any_kind_are_moved_alike() -> None:

@@ -105,6 +105,7 @@ class RandAffined(RandBatchTransform):
                 *scales,
             ]
         )
+        self._basis = factors_of(self.ranges.any(dim=1))
         self.mode = mode
         self.padding_mode = padding_mode
 
@@ -134,7 +135,7 @@ class RandAffined(RandBatchTransform):
 
     def _resampled(self, volume: Tensor, parameters: Tensor, window: Window) -> Tensor:
         flat = volume.shape[2] == 1 or not self.ranges[_IN_PLANE == 0].any()
-        matrices = affine_matrices(parameters * _IN_PLANE if flat else parameters)
+        matrices = affine_matrices(parameters * _IN_PLANE if flat else parameters, self._basis)
         # Without motion along Z every plane is resampled alike: a 2D transform with planes for channels.
         first = 1 if flat else 0
         pixels = volume.flatten(1, 2) if flat else volume
@@ -153,7 +154,7 @@ def _alike(volumes: Mapping[str, Tensor]) -> list[list[str]]:
     return list(groups.values())
 
 
-def affine_matrices(parameters: Tensor) -> Tensor:
+def affine_matrices(parameters: Tensor, basis: Tensor | None = None) -> Tensor:
     """Return the homogeneous matrices that map output voxels to input voxels about the centre.
 
     Rotation, shear, translation and scale are multiplied in the order of MONAI's ``AffineGrid``, for a whole batch.
@@ -162,6 +163,8 @@ def affine_matrices(parameters: Tensor) -> Tensor:
     ----------
     parameters
         Shape (n, 15): angles about Z, Y, X; six shears; translations; scales minus 1.
+    basis
+        The factors of the product that are not the identity for these parameters, from `factors_of`; by default all.
 
     Returns
     -------
@@ -170,7 +173,9 @@ def affine_matrices(parameters: Tensor) -> Tensor:
     """
     angles, others = torch.split(parameters.double(), [3, 12], dim=1)
     moves = torch.cat([angles.sin(), 1 - angles.cos(), others], dim=1)
-    factors = torch.eye(4, dtype=torch.float64) + torch.einsum("nk,fkij->fnij", moves, _BASIS)
+    factors = torch.eye(4, dtype=torch.float64) + torch.einsum(
+        "nk,fkij->fnij", moves, _BASIS if basis is None else basis
+    )
     product: Tensor = reduce(torch.matmul, factors)
     return product
 
@@ -195,6 +200,15 @@ def _basis() -> Tensor:
 
 
 _BASIS = _basis()
+
+
+def factors_of(used: Tensor) -> Tensor:
+    """Return the part of `_BASIS` that the used ones of the 15 parameters move: one factor at least."""
+    angles, others = torch.split(used, [3, 12])
+    moved = torch.cat([angles, angles, others])
+    factors = _BASIS[:, moved].flatten(1).any(dim=1)
+    factors[0] |= not factors.any()
+    return _BASIS[factors]
 
 
 def _for_unit_cube(matrices: Tensor, shape: Sequence[int]) -> Tensor:
