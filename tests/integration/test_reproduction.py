@@ -283,6 +283,67 @@ def test_a_sampler_that_cannot_be_is_a_reason(spec: str, reason: str) -> None:
         assert replay(write_bundle(*SHORT_BATCH, Path(folder)), spec).verdict is Verdict.CANNOT_RUN
 
 
+BREAKING = {
+    "RuntimeError": "raise RuntimeError('no\\ngpu')\n",
+    "SyntaxError": "def make(:\n",
+    "SystemExit": "import sys\nsys.exit('no licence')\n",
+    "Skipped": "import pytest\npytest.skip('not here', allow_module_level=True)\n",
+    "TypeError": "max(1)\n",
+}
+
+
+@pytest.mark.parametrize("error", BREAKING)
+def test_a_sampler_that_breaks_at_import_is_a_reason(
+    error: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever its module raises, it is one sentence, and never the verdict that the law is broken."""
+    (tmp_path / f"breaks_{error.lower()}.py").write_text(BREAKING[error], encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    result = replay(write_bundle(*SHORT_BATCH, tmp_path), f"breaks_{error.lower()}:make")
+    assert result.verdict is Verdict.CANNOT_RUN
+    assert result.text.startswith(f"sampler='breaks_{error.lower()}:make' cannot be imported: {error}: ")
+    assert "\n" not in result.text
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ("..x:f", "sampler='..x:f' needs to be module:function, but '..x' is no name of a module"),
+        ("os:getcwd", "sampler='os:getcwd' needs to take (table, options), but "),
+        ("builtins:print", "sampler='builtins:print' returned None, but needs to return an iterable of batches"),
+        (":make", "sampler=':make' needs to be module:function, but '' is no name of a module"),
+    ],
+)
+def test_what_makes_no_sampler_is_a_reason(spec: str, reason: str, tmp_path: Path) -> None:
+    """Something that can be called, but not like a maker, breaks no law."""
+    result = replay(write_bundle(*SHORT_BATCH, tmp_path), spec)
+    assert result.verdict is Verdict.CANNOT_RUN
+    assert result.text.startswith(reason)
+
+
+def test_a_sampler_that_ends_the_process_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exit code is the verdict's, not that of the code under test."""
+    (tmp_path / "leaves.py").write_text("def make(table, options):\n    raise SystemExit(0)\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert replay(write_bundle(*SHORT_BATCH, tmp_path), "leaves:make").verdict is Verdict.FAILS
+
+
+def test_a_case_that_breaks_before_anything_is_made_cannot_run(tmp_path: Path) -> None:
+    """What nobody was asked to make cannot have broken a law: the case itself is not valid."""
+    content = json.loads(case_text(*SHORT_BATCH))
+    content["case"]["options"]["group_by"] = ["nope"]
+    path = tmp_path / "case.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    result = replay(path)
+    assert result.verdict is Verdict.CANNOT_RUN
+    assert "'nope'" in result.text
+    empty = _named(well="A/1")
+    empty["registry"]["experiments"][0]["wells"][0]["fovs"][0]["tracks"][0]["frames"] = []
+    path.write_text(json.dumps({**content, "law": OF_INDEX, "case": empty}), encoding="utf-8")
+    result = replay(path)
+    assert (result.verdict, result.text.partition(":")[0]) == (Verdict.CANNOT_RUN, "the case is not valid")
+
+
 def test_replay_needs_neither_hypothesis_nor_pytest() -> None:
     """Where both are not installed, the verdict is the same."""
     program = """
@@ -315,6 +376,13 @@ def test_keeping_a_case_copies_it(capsys: pytest.CaptureFixture[str]) -> None:
         assert kept.name == f"{bundle.name}.json"
         check_kept(kept)
         assert keep_case(kept, corpus) == kept
+
+
+def test_a_corpus_that_cannot_be_written_to_is_a_reason(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Not a stack trace, and not the exit code of a law that is broken."""
+    bundle = write_bundle(*SHORT_BATCH, tmp_path)
+    assert main(["--keep", "--corpus", "/proc", str(bundle)]) == 2
+    assert "not kept: corpus='/proc' cannot be written to: " in capsys.readouterr().out
 
 
 def test_a_kept_case_that_says_nothing_is_an_error() -> None:

@@ -12,7 +12,7 @@ from dynaclr_strategies.conformance.plans import LAWS
 from dynaclr_strategies.conformance.running import EXAMPLES
 from dynaclr_strategies.conformance.xfails import read_xfails
 from dynaclr_strategies.reproduction.case_files import CannotRunError
-from dynaclr_strategies.reproduction.replay import load_maker
+from dynaclr_strategies.reproduction.makers import load_maker
 
 __all__ = ["CONTRACT", "XFAILS", "contract_of", "pytest_addoption", "pytest_configure"]
 
@@ -80,7 +80,4 @@ def contract_of(spec: str, folder: Path) -> Contract:
         maker = load_maker(spec)
     except CannotRunError as problem:
         raise ContractError(str(problem)) from problem
-    except Exception as problem:
-        text = " ".join(str(problem).split())
-        raise ContractError(f"sampler={spec!r} cannot be imported: {type(problem).__name__}: {text}") from problem
     return Contract.of(maker, spec)

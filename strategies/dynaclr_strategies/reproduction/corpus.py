@@ -34,18 +34,29 @@ def keep_case(path: Path, corpus: Path) -> Path:
     Raises
     ------
     CannotRunError
-        If the case cannot be read, or there is no such folder.
+        If the case cannot be read, or there is no such folder, or one that cannot be written to.
     """
     stored = read_case(path)
     if not corpus.is_dir():
         raise CannotRunError(f"corpus={str(corpus)!r} needs to be a folder: go to the root of a clone, or say --corpus")
     target = corpus / f"{stored.failed.law}-{digest(stored.failed)}.json"
-    handle, draft = tempfile.mkstemp(prefix=".draft-", dir=corpus)
-    os.close(handle)
-    shutil.copyfile(path / "case.json" if path.is_dir() else path, draft)
-    Path(draft).chmod(0o644)
-    Path(draft).replace(target)
+    try:
+        _copy(path / "case.json" if path.is_dir() else path, target)
+    except OSError as problem:
+        raise CannotRunError(f"corpus={str(corpus)!r} cannot be written to: {problem.strerror}") from problem
     return target
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all."""
+    handle, draft = tempfile.mkstemp(prefix=".draft-", dir=target.parent)
+    os.close(handle)
+    try:
+        shutil.copyfile(source, draft)
+        Path(draft).chmod(0o644)
+        Path(draft).replace(target)
+    finally:
+        Path(draft).unlink(missing_ok=True)
 
 
 def kept_cases(corpus: Path) -> list[Path]:

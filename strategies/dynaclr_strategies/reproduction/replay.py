@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import importlib
 import logging
 import sys
 import warnings
@@ -14,10 +13,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from dynaclr_strategies.invariants.base import INVARIANTS
+from dynaclr_strategies.invariants.base import INVARIANTS, InvariantViolation
 from dynaclr_strategies.reproduction.attached import check_law
 from dynaclr_strategies.reproduction.case_files import CannotRunError, StoredCase, read_case
 from dynaclr_strategies.reproduction.corpus import CORPUS, keep_case
+from dynaclr_strategies.reproduction.makers import WatchedMaker, load_maker
 
 __all__ = ["Replay", "Verdict", "load_maker", "main", "replay"]
 
@@ -60,19 +60,32 @@ def replay(path: Path, maker: str | None = None) -> Replay:
     except CannotRunError as reason:
         return Replay(Verdict.CANNOT_RUN, str(reason))
     failed = stored.failed
+    watched = WatchedMaker(INVARIANTS[failed.law].subject, make, maker or "dynaclr's own")
     try:
         with _quiet():
-            applies = check_law(failed.law, failed.case, make, maker=maker)
-    except (ImportError, MemoryError) as problem:
-        return Replay(Verdict.CANNOT_RUN, f"{type(problem).__name__}: {problem}")
-    except Exception as problem:  # noqa: BLE001 - whatever the code under test raises is the failure
-        if isinstance(problem, OSError) and problem.errno in _OF_THE_MACHINE:
-            return Replay(Verdict.CANNOT_RUN, f"{type(problem).__name__}: {problem}")
+            applies = check_law(failed.law, failed.case, watched, maker=maker)
+    except (Exception, SystemExit) as problem:  # noqa: BLE001 - whatever the code under test raises is the failure
+        why_not = watched.unfit or _not_the_subjects(problem, is_made=watched.is_called)
+        if why_not is not None:
+            return Replay(Verdict.CANNOT_RUN, why_not)
         return Replay(Verdict.FAILS, str(problem) or type(problem).__name__)
     if not applies:
         when = INVARIANTS[failed.law].when
         return Replay(Verdict.CANNOT_RUN, f"law {failed.law!r} does not apply to the case, it needs: {when}")
     return Replay(Verdict.FIXED, f"law {failed.law!r} holds; it was broken with: {stored.message}")
+
+
+def _not_the_subjects(problem: BaseException, *, is_made: bool) -> str | None:
+    """Return why an exception says nothing about what the law is about; None if it is the failure."""
+    told = " ".join(f"{type(problem).__name__}: {problem}".split())
+    if isinstance(problem, ImportError | MemoryError):
+        return told
+    if isinstance(problem, OSError) and problem.errno in _OF_THE_MACHINE:
+        return told
+    # What nobody was asked to make has not broken anything.
+    if not is_made and not isinstance(problem, InvariantViolation):
+        return f"the case is not valid: {told}"
+    return None
 
 
 def _maker(stored: StoredCase, maker: str | None) -> Callable[..., Any] | None:
@@ -81,27 +94,6 @@ def _maker(stored: StoredCase, maker: str | None) -> Callable[..., Any] | None:
             f"the case is about {stored.failed.maker!r}; if you trust it, say --sampler {stored.failed.maker}"
         )
     return None if maker is None else load_maker(maker)
-
-
-def load_maker(spec: str) -> Callable[..., Any]:
-    """Import ``"module:function"``.
-
-    Raises
-    ------
-    CannotRunError
-        If there is no such module or function.
-    """
-    module, _, name = spec.partition(":")
-    try:
-        made: Any = importlib.import_module(module)
-        for part in name.split("."):
-            made = getattr(made, part)
-    except (ImportError, AttributeError, ValueError) as problem:
-        raise CannotRunError(f"sampler={spec!r} needs to be module:function, but {problem}") from problem
-    if not callable(made):
-        raise CannotRunError(f"sampler={spec!r} is {made!r}, but needs to be something that can be called")
-    checked: Callable[..., Any] = made
-    return checked
 
 
 class _quiet:  # noqa: N801 - used like a function
