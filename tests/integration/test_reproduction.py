@@ -344,6 +344,19 @@ def test_a_case_that_breaks_before_anything_is_made_cannot_run(tmp_path: Path) -
     assert (result.verdict, result.text.partition(":")[0]) == (Verdict.CANNOT_RUN, "the case is not valid")
 
 
+def test_replay_looks_into_the_current_folder(tmp_path: Path) -> None:
+    """The command that a conformance run prints works where it was printed, as ``python -m`` would."""
+    bundle = write_bundle(*SHORT_BATCH, tmp_path / "failures")
+    code = "from dynaclr_strategies.subjects.sampler import make_flexible as make\n"
+    (tmp_path / "in_this_folder.py").write_text(code, encoding="utf-8")
+    # As an installed command runs: the folder of the command comes first on the path, not the current one.
+    program = "import sys\nsys.path.remove('')\n"
+    program += "from dynaclr_strategies.reproduction.replay import main\nsys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, str(bundle), "--sampler", "in_this_folder:make"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.stdout.startswith("FIXED"), done.stdout + done.stderr
+
+
 def test_replay_needs_neither_hypothesis_nor_pytest() -> None:
     """Where both are not installed, the verdict is the same."""
     program = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from dynaclr_strategies.conformance.plans import LAWS
 from dynaclr_strategies.conformance.running import EXAMPLES
 from dynaclr_strategies.conformance.xfails import read_xfails
 from dynaclr_strategies.reproduction.case_files import CannotRunError
-from dynaclr_strategies.reproduction.makers import load_maker
+from dynaclr_strategies.reproduction.makers import load_maker, look_into
 
 __all__ = ["CONTRACT", "XFAILS", "contract_of", "pytest_addoption", "pytest_configure"]
 
@@ -73,9 +72,7 @@ def contract_of(spec: str, folder: Path) -> Contract:
     ContractError
         If it cannot be imported, or not be tested.
     """
-    # Like ``python -m``: what is tried out lies in the current folder more often than in an installed package.
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+    look_into(str(folder))
     try:
         maker = load_maker(spec)
     except CannotRunError as problem:

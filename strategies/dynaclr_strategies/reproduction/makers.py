@@ -5,16 +5,26 @@ from __future__ import annotations
 import importlib
 import inspect
 import reprlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from dynaclr_strategies.reproduction.case_files import CannotRunError
 from dynaclr_strategies.subjects import SUBJECTS
 
-__all__ = ["WatchedMaker", "load_maker"]
+__all__ = ["WatchedMaker", "load_maker", "look_into"]
 
 _OF_BATCHES = {"sampler", "life"}
 """Subjects whose makers return an iterable."""
+
+
+def look_into(folder: str) -> None:
+    """Let Python look into a folder, ``""`` for the current one, before all others, as ``python -m`` does.
+
+    What is tried out lies there more often than in an installed package.
+    """
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
 
 
 def load_maker(spec: str) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from dynaclr_strategies.invariants.base import INVARIANTS, InvariantViolation
 from dynaclr_strategies.reproduction.attached import check_law
 from dynaclr_strategies.reproduction.case_files import CannotRunError, StoredCase, read_case
 from dynaclr_strategies.reproduction.corpus import CORPUS, keep_case
-from dynaclr_strategies.reproduction.makers import WatchedMaker, load_maker
+from dynaclr_strategies.reproduction.makers import WatchedMaker, load_maker, look_into
 
 __all__ = ["Replay", "Verdict", "load_maker", "main", "replay"]
 
@@ -126,6 +126,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     options = _parser().parse_args(arguments)
+    if options.sampler is not None:
+        look_into("")
     verdicts = []
     for path in options.bundles:
         result = replay(path, options.sampler)
