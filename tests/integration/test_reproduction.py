@@ -357,6 +357,33 @@ def test_replay_looks_into_the_current_folder(tmp_path: Path) -> None:
     assert done.stdout.startswith("FIXED"), done.stdout + done.stderr
 
 
+def test_a_strangers_text_is_printed_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing that steers a terminal, that no terminal can print, or that looks like another verdict."""
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = edited(folder, message="\x1b[2J\x1b]0;owned\x07 \x9b1m \ud800 \u202e µ\nFAILS  elsewhere")
+        assert main([str(bundle)]) == 0
+    out = capsys.readouterr().out
+    assert "\\x1b[2J\\x1b]0;owned\\x07 \\x9b1m \\ud800 \\u202e µ\n    FAILS  elsewhere\n" in out
+    assert all(sign.isprintable() or sign == "\n" for sign in out)
+
+
+def test_verdicts_can_be_printed_in_any_encoding(tmp_path: Path) -> None:
+    """A terminal that knows ASCII alone gets the other letters as escapes."""
+    bundle = edited(str(tmp_path), message="0.5 µm")
+    command = [sys.executable, "-m", "dynaclr_strategies.reproduction.replay", str(bundle)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "broken with: 0.5 \\xb5m" in done.stdout
+
+
+def test_a_message_that_no_file_can_hold_is_written(tmp_path: Path) -> None:
+    """Half a character, as a message may quote it from a file name, comes back from the bundle as it was."""
+    failed, _ = SHORT_BATCH
+    bundle = write_bundle(failed, ValueError("store '\udce9.zarr'"), tmp_path)
+    assert read_case(bundle).message == "store '\udce9.zarr'"
+
+
 def test_replay_needs_neither_hypothesis_nor_pytest() -> None:
     """Where both are not installed, the verdict is the same."""
     program = """

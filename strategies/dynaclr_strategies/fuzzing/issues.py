@@ -18,8 +18,9 @@ from dynaclr_strategies.fuzzing.failures import Failure, case_line, read_failure
 from dynaclr_strategies.invariants.base import INVARIANTS
 from dynaclr_strategies.reproduction.bundles import replay_command
 from dynaclr_strategies.reproduction.case_files import CannotRunError
+from dynaclr_strategies.reproduction.printing import spelled_out
 
-__all__ = ["LABEL", "Issue", "case_of", "fenced", "issue_body", "issue_title", "spelled_out", "with_names"]
+__all__ = ["LABEL", "Issue", "case_of", "fenced", "issue_body", "issue_title", "with_names"]
 
 LABEL = "fuzz"
 """Only issues with this label are looked at: strangers can copy a marker, but set no label."""
@@ -80,13 +81,6 @@ class Issue:
 
 
 # --- strangers' text --------------------------------------------------------------------------------------------------
-
-
-def spelled_out(text: str) -> str:
-    """Return a text in which signs that nobody sees, or that turn text around, are written as escapes."""
-    return "".join(
-        sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape").decode() for sign in text
-    )
 
 
 def fenced(text: str, language: str, max_length: int) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 from dynaclr_strategies.fuzzing.decisions import Action, Kind, combined, decide
 from dynaclr_strategies.fuzzing.failures import read_failures
 from dynaclr_strategies.fuzzing.github import Call, GitHubError, all_issues, calls_of, issues_of, label_call, run_call
-from dynaclr_strategies.fuzzing.issues import spelled_out
 from dynaclr_strategies.fuzzing.replays import read_verdicts
+from dynaclr_strategies.reproduction.printing import spelled_out
 from dynaclr_strategies.reproduction.replay import Verdict
 
 __all__ = ["gathered", "main"]

@@ -63,14 +63,16 @@ def write_bundle(failed: FailedCase, problem: BaseException, folder: Path) -> Pa
 
 def _fill(failed: FailedCase, problem: BaseException, bundle: Path) -> None:
     bundle.mkdir()
-    (bundle / "case.json").write_text(case_text(failed, problem), encoding="utf-8")
+    # Half a character, such as a file name may have, is written as its escape, which JSON reads as what it was.
+    (bundle / "case.json").write_text(case_text(failed, problem), encoding="utf-8", errors="backslashreplace")
     contents = ["`case.json`: law, case, message and versions; all that a replay reads"]
     contents += _write_input(failed, bundle / "input")
     figure = draw_picture(failed, problem)
     if figure is not None:
         figure.savefig(bundle / "picture.png", dpi=120)
         contents.append("`picture.png`: the failure, drawn")
-    (bundle / "README.md").write_text(_readme(failed, problem, contents, figure is not None), encoding="utf-8")
+    readme = _readme(failed, problem, contents, figure is not None)
+    (bundle / "README.md").write_text(readme, encoding="utf-8", errors="backslashreplace")
 
 
 def _write_input(failed: FailedCase, folder: Path) -> list[str]:

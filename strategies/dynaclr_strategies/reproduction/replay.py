@@ -18,6 +18,7 @@ from dynaclr_strategies.reproduction.attached import check_law
 from dynaclr_strategies.reproduction.case_files import CannotRunError, StoredCase, read_case
 from dynaclr_strategies.reproduction.corpus import CORPUS, keep_case
 from dynaclr_strategies.reproduction.makers import WatchedMaker, load_maker, look_into
+from dynaclr_strategies.reproduction.printing import say
 
 __all__ = ["Replay", "Verdict", "load_maker", "main", "replay"]
 
@@ -132,12 +133,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path in options.bundles:
         result = replay(path, options.sampler)
         verdicts.append(result.verdict)
-        sys.stdout.write(f"{result.verdict}  {path}\n{result.text}\n")
+        say(f"{result.verdict}  {path}")
+        say(result.text)
         if options.keep:
             try:
-                sys.stdout.write(f"kept as {keep_case(path, options.corpus)}\n")
+                say(f"kept as {keep_case(path, options.corpus)}")
             except CannotRunError as reason:
-                sys.stdout.write(f"not kept: {reason}\n")
+                say(f"not kept: {reason}")
                 verdicts.append(Verdict.CANNOT_RUN)
     order = (Verdict.FAILS, Verdict.CANNOT_RUN, Verdict.FIXED)
     code: int = next(verdict for verdict in order if verdict in verdicts).value
