@@ -23,7 +23,7 @@ from dynaclr_strategies.options import sampler_cases
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.reproduction import bundles
 from dynaclr_strategies.reproduction.attached import FailedCase, attached, check_law, leaves
-from dynaclr_strategies.reproduction.bundles import write_bundle
+from dynaclr_strategies.reproduction.bundles import replay_command, write_bundle
 from dynaclr_strategies.reproduction.case_files import CannotRunError, case_text, read_case
 from dynaclr_strategies.reproduction.corpus import check_kept, keep_case, kept_cases
 from dynaclr_strategies.reproduction.replay import Verdict, load_maker, main, replay
@@ -149,6 +149,31 @@ def test_what_cannot_run_says_why(changes: dict[str, Any], reason: str) -> None:
     assert "\n" not in result.text
 
 
+@pytest.mark.parametrize(
+    "label", ["my-sampler:make_sampler", "build.<locals>:TestMine.make", "m:<lambda>", "m:f.<locals>.g"]
+)
+def test_the_name_of_a_maker_is_a_label(label: str) -> None:
+    """Whatever a conformance run calls a sampler comes back, and another can be named instead."""
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = edited(folder, maker=label)
+        assert read_case(bundle).failed.maker == label
+        result = replay(bundle)
+        assert result.verdict is Verdict.CANNOT_RUN
+        way = "it needs --sampler MODULE:FUNCTION" if "<" in label else f"say --sampler {label}"
+        assert f"the case is about {label!r}" in result.text
+        assert way in result.text
+        assert replay(bundle, SHORT_MAKER).verdict is Verdict.FAILS
+
+
+@pytest.mark.parametrize("maker", ["os:system; true", "x", "", 5, ["os:system"], "a:b\n", "`a`:b", "x" * 999 + ":y"])
+def test_a_maker_that_is_given_is_not_read(maker: Any) -> None:
+    """What stands in the file decides nothing where somebody says what to check."""
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = edited(folder, maker=maker)
+        assert "must be 'module:function' or null" in replay(bundle).text
+        assert replay(bundle, SHORT_MAKER).verdict is Verdict.FAILS
+
+
 def test_a_law_that_does_not_apply_cannot_run() -> None:
     """A verdict about nothing would be a wrong one."""
     with tempfile.TemporaryDirectory() as folder:
@@ -224,6 +249,19 @@ def test_a_large_case_travels_without_its_files() -> None:
         assert not (bundle / "input").exists()
         assert "no files of the case: the registry" in (bundle / "README.md").read_text(encoding="utf-8")
         assert sum(path.stat().st_size for path in bundle.rglob("*")) < 2**20
+
+
+def test_the_command_to_replay_is_one_that_a_shell_takes() -> None:
+    """Spaces are quoted; a maker that cannot be imported is left to the reader, with the reason."""
+    assert replay_command(Path("b")) == "dynaclr-replay b"
+    assert replay_command(Path("a b"), "my mod:make") == "dynaclr-replay 'a b' --sampler 'my mod:make'"
+    assert replay_command(Path("b"), "m:f.<locals>.g") == "dynaclr-replay b --sampler MODULE:FUNCTION"
+    with tempfile.TemporaryDirectory() as folder:
+        failed = FailedCase("batch-size-exact", SHORT.case, "m:f.<locals>.g")
+        readme = (write_bundle(failed, SHORT_BATCH[1], Path(folder)) / "README.md").read_text(encoding="utf-8")
+    assert "Subject: sampler (`m:f.<locals>.g`)" in readme
+    assert "`m:f.<locals>.g` cannot be imported by that name" in readme
+    assert "--sampler MODULE:FUNCTION" in readme
 
 
 def test_the_same_failure_has_one_bundle() -> None:

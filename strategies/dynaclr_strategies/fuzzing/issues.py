@@ -18,6 +18,7 @@ from dynaclr_strategies.fuzzing.failures import Failure, case_line, read_failure
 from dynaclr_strategies.invariants.base import INVARIANTS
 from dynaclr_strategies.reproduction.bundles import replay_command
 from dynaclr_strategies.reproduction.case_files import CannotRunError
+from dynaclr_strategies.reproduction.names import maker_note
 from dynaclr_strategies.reproduction.printing import spelled_out
 
 __all__ = ["LABEL", "Issue", "case_of", "fenced", "issue_body", "issue_title", "with_names"]
@@ -149,7 +150,8 @@ def _how_to_replay(failure: Failure, run_url: str | None, *, has_line: bool) -> 
             "Or without it: save the block at the end of this text as `case.json`.",
             f"```sh\n{replay_command(Path('case.json'), maker)}\n```",
         ]
-    return [*paragraphs, _AFTERWARDS]
+    note = maker_note(maker)
+    return [*paragraphs, *([] if note is None else [note]), _AFTERWARDS]
 
 
 def _bundles_line(names: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from dynaclr_strategies.codec import yaml_text
 from dynaclr_strategies.invariants.base import INVARIANTS, InvariantViolation
 from dynaclr_strategies.reproduction.attached import FailedCase
 from dynaclr_strategies.reproduction.case_files import CannotRunError, case_text, check_harmless, digest
+from dynaclr_strategies.reproduction.names import maker_note, sampler_option
 from dynaclr_strategies.reproduction.pictures import draw_picture
 from dynaclr_strategies.subjects import SUBJECTS
 
@@ -88,13 +90,14 @@ def _write_input(failed: FailedCase, folder: Path) -> list[str]:
 
 def replay_command(bundle: Path, maker: str | None = None) -> str:
     """Return the command that replays a bundle."""
-    return f"dynaclr-replay {bundle}" + (f" --sampler {maker}" if maker else "")
+    words = ["dynaclr-replay", str(bundle), *([] if maker is None else ["--sampler", sampler_option(maker)])]
+    return shlex.join(words)
 
 
 def _readme(failed: FailedCase, problem: BaseException, contents: list[str], has_picture: bool) -> str:
     law = INVARIANTS[failed.law]
     name = Path(f"{failed.law}-{digest(failed)}")
-    maker = failed.maker or "dynaclr's own"
+    maker = f"`{failed.maker}`" if failed.maker else "dynaclr's own"
     paragraphs = [
         f"# Law `{law.law}` was broken",
         f"> {law.sentence}",
@@ -105,6 +108,7 @@ def _readme(failed: FailedCase, problem: BaseException, contents: list[str], has
         "## How to see it on your machine",
         _WHERE,
         f"```sh\n{replay_command(name, failed.maker)}\n```",
+        maker_note(failed.maker) or "",
         _KEEP,
         "## The case",
         f"```yaml\n{yaml_text(failed.case.to_plain())}```",

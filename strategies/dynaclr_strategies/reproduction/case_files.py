@@ -12,7 +12,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-import re
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from dynaclr_strategies.codec import Plain
 from dynaclr_strategies.descriptions import RegistryDescription
 from dynaclr_strategies.invariants.base import INVARIANTS
 from dynaclr_strategies.reproduction.attached import FailedCase
+from dynaclr_strategies.reproduction.names import is_label
 from dynaclr_strategies.sampler_descriptions import TableDescription
 from dynaclr_strategies.subjects import SUBJECTS
 from dynaclr_strategies.writers import check_names
@@ -124,13 +125,15 @@ def _versions() -> dict[str, str]:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read_case(path: Path) -> StoredCase:
+def read_case(path: Path, *, any_maker: bool = False) -> StoredCase:
     """Read a case file.
 
     Parameters
     ----------
     path
         A bundle, or the case file itself.
+    any_maker
+        Whether it does not matter what the file says of the maker, and is left out.
 
     Raises
     ------
@@ -145,10 +148,10 @@ def read_case(path: Path) -> StoredCase:
         text = file.read_bytes()
     except OSError as problem:
         raise CannotRunError(f"{file} cannot be read: {problem.strerror}") from problem
-    return parse_case(text, str(file))
+    return parse_case(text, str(file), any_maker=any_maker)
 
 
-def parse_case(text: bytes, name: str) -> StoredCase:
+def parse_case(text: bytes, name: str, *, any_maker: bool = False) -> StoredCase:
     """Read the content of a case file.
 
     Parameters
@@ -157,6 +160,8 @@ def parse_case(text: bytes, name: str) -> StoredCase:
         The content.
     name
         What it is called in messages.
+    any_maker
+        Whether it does not matter what the file says of the maker, and is left out.
 
     Raises
     ------
@@ -176,8 +181,12 @@ def parse_case(text: bytes, name: str) -> StoredCase:
         raise CannotRunError(f"the case of law {law!r} cannot be read: {problem}") from problem
     check_harmless(case)
     maker, message, versions = content.get("maker"), content.get("message", ""), content.get("versions", {})
-    if not (maker is None or (isinstance(maker, str) and re.fullmatch(r"[\w.]+:[\w.]+", maker))):
-        raise CannotRunError(f"maker={maker!r} must be 'module:function' or null")
+    if any_maker or maker is None:
+        maker = None
+    elif not is_label(maker):
+        raise CannotRunError(
+            f"maker={reprlib.repr(maker)} must be 'module:function' or null, or else --sampler be given"
+        )
     return StoredCase(FailedCase(law, case, maker), str(message), versions if isinstance(versions, dict) else {})
 
 

@@ -55,6 +55,7 @@ def pytest_runtest_makereport(
         return report
     for problem, failed in attached.leaves(call.excinfo.value):
         from dynaclr_strategies.reproduction.bundles import replay_command, write_bundle
+        from dynaclr_strategies.reproduction.names import maker_note
 
         try:
             bundle = write_bundle(failed, problem, _folder(item.config))
@@ -62,7 +63,8 @@ def pytest_runtest_makereport(
             text = f"no bundle could be written: {type(trouble).__name__}: {trouble}"
         else:
             report.user_properties.append((BUNDLE, str(bundle)))
-            text = f"bundle: {bundle}\nreplay: {replay_command(bundle, failed.maker)}"
+            note = maker_note(failed.maker)
+            text = f"bundle: {bundle}\nreplay: {replay_command(bundle, failed.maker)}" + (f"\n{note}" if note else "")
         report.sections.append((f"law {failed.law}", text))
     return report
 

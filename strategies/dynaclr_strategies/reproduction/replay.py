@@ -18,6 +18,7 @@ from dynaclr_strategies.reproduction.attached import check_law
 from dynaclr_strategies.reproduction.case_files import CannotRunError, StoredCase, read_case
 from dynaclr_strategies.reproduction.corpus import CORPUS, keep_case
 from dynaclr_strategies.reproduction.makers import WatchedMaker, load_maker, look_into
+from dynaclr_strategies.reproduction.names import can_be_imported
 from dynaclr_strategies.reproduction.printing import say
 
 __all__ = ["Replay", "Verdict", "load_maker", "main", "replay"]
@@ -56,7 +57,8 @@ def replay(path: Path, maker: str | None = None) -> Replay:
         is never imported by itself.
     """
     try:
-        stored = read_case(path)
+        # The name in the file is a label: where another is given, it decides nothing.
+        stored = read_case(path, any_maker=maker is not None)
         make = _maker(stored, maker)
     except CannotRunError as reason:
         return Replay(Verdict.CANNOT_RUN, str(reason))
@@ -90,11 +92,17 @@ def _not_the_subjects(problem: BaseException, *, is_made: bool) -> str | None:
 
 
 def _maker(stored: StoredCase, maker: str | None) -> Callable[..., Any] | None:
-    if maker is None and stored.failed.maker is not None:
-        raise CannotRunError(
-            f"the case is about {stored.failed.maker!r}; if you trust it, say --sampler {stored.failed.maker}"
-        )
-    return None if maker is None else load_maker(maker)
+    if maker is not None:
+        return load_maker(maker)
+    named = stored.failed.maker
+    if named is None:
+        return None
+    if can_be_imported(named):
+        raise CannotRunError(f"the case is about {named!r}; if you trust it, say --sampler {named}")
+    raise CannotRunError(
+        f"the case is about {named!r}, which cannot be imported by that name: it needs --sampler MODULE:FUNCTION, the "
+        "name of something that makes the same"
+    )
 
 
 class _quiet:  # noqa: N801 - used like a function
