@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from dynaclr_strategies.reproduction.attached import FailedCase, attached, check
 from dynaclr_strategies.reproduction.bundles import replay_command, write_bundle
 from dynaclr_strategies.reproduction.case_files import CannotRunError, case_text, read_case
 from dynaclr_strategies.reproduction.corpus import check_kept, keep_case, kept_cases
+from dynaclr_strategies.reproduction.names import can_be_imported, is_label, maker_name
 from dynaclr_strategies.reproduction.replay import Verdict, load_maker, main, replay
 from dynaclr_strategies.sampler_descriptions import SamplerCase
 from dynaclr_strategies.table_cases import index_cases
@@ -545,6 +547,100 @@ def test_every_distinct_failure_leaves_one_bundle(workers: int) -> None:
             assert f"replay: dynaclr-replay {path}" in done.stdout
         assert "7 bundles written" in done.stdout
         assert f"of {len(INVARIANTS)} laws checked" in done.stdout
+
+
+OWN_MAKERS = """
+from functools import partial
+from hypothesis import given, settings, strategies as st
+from witnesses import PLAIN, ShortLastBatch, case
+from dynaclr_strategies.holding import hold
+
+settings.register_profile("quick", phases=["generate"], max_examples=5) or settings.load_profile("quick")
+CASE = case(drop_last=False)
+
+def make_short(table, options):
+    return ShortLastBatch(table, options)
+
+@given(case=st.just(CASE))
+def test_named(case):
+    hold("batch-size-exact", case, make_short)
+
+@given(case=st.just(CASE))
+def test_nameless(case):
+    hold("batch-size-exact", case, lambda table, options: ShortLastBatch(table, options))
+"""
+
+
+def test_a_bundle_names_the_maker_of_the_test(tmp_path: Path) -> None:
+    """The printed command shows the failure again; without its maker the case cannot run, instead of being FIXED."""
+    (tmp_path / "checks").mkdir()
+    (tmp_path / "checks" / "test_own.py").write_text(OWN_MAKERS, encoding="utf-8")
+    paths = [str(PROPERTY), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "CI": "1"}
+    command = [sys.executable, "-m", "pytest", "checks", "-p", "no:cacheprovider", "-c", "/dev/null"]
+    command += [f"--rootdir={tmp_path}", "--dynaclr-bundles=failures"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    bundles = {str(read_case(path).failed.maker): path for path in (tmp_path / "failures").iterdir()}
+    assert sorted(bundles) == ["test_own:make_short", "test_own:test_nameless.<locals>.<lambda>"], done.stdout
+    assert [replay(path).verdict for path in bundles.values()] == [Verdict.CANNOT_RUN] * 2
+    named, nameless = bundles["test_own:make_short"], bundles["test_own:test_nameless.<locals>.<lambda>"]
+    assert f"replay: dynaclr-replay {named} --sampler test_own:make_short\n" in done.stdout
+    assert f"the module test_own was found in {tmp_path / 'checks'}" in done.stdout
+    assert f"replay: dynaclr-replay {nameless} --sampler MODULE:FUNCTION\n" in done.stdout
+    again = [sys.executable, "-m", "dynaclr_strategies.reproduction.replay", str(named), "--sampler"]
+    for folder in (tmp_path, tmp_path / "checks"):
+        verdict = subprocess.run(
+            [*again, "test_own:make_short"], capture_output=True, text=True, env=environment, cwd=folder, check=False
+        )
+        assert verdict.stdout.startswith("FAILS" if folder.name == "checks" else "CANNOT RUN"), verdict.stderr
+
+
+def _decorated(make: Any) -> Any:
+    return wraps(make)(lambda *given: [make(*given)])
+
+
+def _plain_maker() -> None:
+    """Be found by name."""
+
+
+@_decorated
+def _wrapped_maker() -> None:
+    """Be found by name too."""
+
+
+class _Maker:
+    def __call__(self) -> None:
+        """Be found by no name."""
+
+    def make(self) -> None:
+        """Be found by no name either."""
+
+    @classmethod
+    def of(cls) -> None:
+        """Be found by name."""
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (_plain_maker, "test_reproduction:_plain_maker"),
+        (_wrapped_maker, "test_reproduction:_wrapped_maker"),
+        (_Maker, "test_reproduction:_Maker"),
+        (_Maker.of, "test_reproduction:_Maker.of"),
+        (_Maker(), "test_reproduction:<_Maker>"),
+        (_Maker().make, "test_reproduction:<_Maker.make>"),
+        (partial(_plain_maker), "functools:<partial>"),
+        (_wrapped_maker.__wrapped__, "test_reproduction:<_wrapped_maker>"),
+    ],
+)
+def test_makers_are_named_by_what_imports_them(make: Any, name: str) -> None:
+    """A name that would import something else is none; it is a label all the same."""
+    found = maker_name(make)
+    assert is_label(found)
+    assert found == name.replace("test_reproduction", __name__)
+    assert can_be_imported(found) == ("<" not in name)
+    if can_be_imported(found):
+        assert load_maker(found) == make
 
 
 def test_runs_without_laws_say_nothing() -> None:

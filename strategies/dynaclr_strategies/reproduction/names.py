@@ -2,11 +2,51 @@
 
 from __future__ import annotations
 
+import operator
 import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-__all__ = ["can_be_imported", "is_label", "maker_note", "sampler_option"]
+__all__ = ["can_be_imported", "found_in", "is_label", "maker_name", "maker_note", "sampler_option"]
 
 _LABEL = re.compile(r"[\w<][\w.<>-]{0,200}:[\w.<>-]{1,200}")
+
+
+def maker_name(make: Callable[..., Any]) -> str:
+    """Return ``"module:function"`` where importing that gives the maker, else a label with angle brackets in it."""
+    named = make if hasattr(make, "__qualname__") else type(make)
+    module, name = str(named.__module__), named.__qualname__
+    if "<" not in name and not _is_found(make, module, name):
+        name = f"<{name}>"
+    # Anybody can give a function another name: what the reader would refuse is no use in a file.
+    return ":".join(re.sub(r"[^\w.<>-]", "_", part)[:200] for part in (module, name))
+
+
+def _is_found(make: Callable[..., Any], module: str, name: str) -> bool:
+    # What is called ``__main__`` here is something else in the process that replays.
+    if module == "__main__" or module not in sys.modules or not is_label(f"{module}:{name}"):
+        return False
+    try:
+        found = operator.attrgetter(name)(sys.modules[module])
+    except AttributeError:
+        return False
+    # A method of a class is made anew whenever it is asked for.
+    return found is make or (hasattr(make, "__self__") and bool(found == make))
+
+
+def found_in(maker: str | None) -> str | None:
+    """Return where this process found a maker's module, if a new one would not look there; a sentence."""
+    name = (maker or "").partition(":")[0]
+    module = sys.modules.get(name)
+    file = getattr(module, "__file__", None)
+    if not maker or not can_be_imported(maker) or file is None:
+        return None
+    folder = Path(file).absolute().parents[name.count(".") + hasattr(module, "__path__")]
+    if folder == Path.cwd() or folder.is_relative_to(sys.prefix):
+        return None
+    return f"the module {name} was found in {folder}: replay from there, or name the folder in PYTHONPATH"
 
 
 def is_label(maker: object) -> bool:

@@ -55,7 +55,7 @@ def pytest_runtest_makereport(
         return report
     for problem, failed in attached.leaves(call.excinfo.value):
         from dynaclr_strategies.reproduction.bundles import replay_command, write_bundle
-        from dynaclr_strategies.reproduction.names import maker_note
+        from dynaclr_strategies.reproduction.names import found_in, maker_note
 
         try:
             bundle = write_bundle(failed, problem, _folder(item.config))
@@ -63,8 +63,9 @@ def pytest_runtest_makereport(
             text = f"no bundle could be written: {type(trouble).__name__}: {trouble}"
         else:
             report.user_properties.append((BUNDLE, str(bundle)))
-            note = maker_note(failed.maker)
-            text = f"bundle: {bundle}\nreplay: {replay_command(bundle, failed.maker)}" + (f"\n{note}" if note else "")
+            notes = (maker_note(failed.maker), found_in(failed.maker))
+            lines = [f"bundle: {bundle}", f"replay: {replay_command(bundle, failed.maker)}", *filter(None, notes)]
+            text = "\n".join(lines)
         report.sections.append((f"law {failed.law}", text))
     return report
 
