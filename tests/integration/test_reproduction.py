@@ -13,19 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from witnesses import PLAIN, WITNESSES
 
 import dynaclr_strategies
 from dynaclr_strategies import INVARIANTS, InvariantViolation, write_registry
 from dynaclr_strategies.cases import IndexCase
 from dynaclr_strategies.codec import Plain
+from dynaclr_strategies.law_cases import law_cases
 from dynaclr_strategies.options import sampler_cases
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.reproduction import bundles
 from dynaclr_strategies.reproduction.attached import FailedCase, attached, check_law, leaves
 from dynaclr_strategies.reproduction.bundles import replay_command, write_bundle
-from dynaclr_strategies.reproduction.case_files import CannotRunError, case_text, read_case
+from dynaclr_strategies.reproduction.case_files import CannotRunError, case_text, check_harmless, read_case
 from dynaclr_strategies.reproduction.corpus import check_kept, keep_case, kept_cases
 from dynaclr_strategies.reproduction.names import can_be_imported, is_label, maker_name
 from dynaclr_strategies.reproduction.replay import Verdict, load_maker, main, replay
@@ -193,6 +194,93 @@ def test_what_is_no_case_cannot_run(content: bytes | None) -> None:
         if content is not None:
             path.write_bytes(content)
         assert replay(path).verdict is Verdict.CANNOT_RUN
+
+
+def _registry(**changes: Any) -> Any:
+    """Return the plain registry whose first experiment, FOV or track has other numbers."""
+    registry = two_experiments().to_plain()
+    first = registry["experiments"][0]
+    fov = first["wells"][0]["fovs"][0]
+    for name, value in changes.items():
+        (first if name in first else fov if name in fov else fov["tracks"][0])[name] = value
+    return registry
+
+
+def _sampled(**options: Any) -> Any:
+    """Return the plain case of a sampler with other options, or another first stratum."""
+    plain = PLAIN.to_plain()
+    for name, value in options.items():
+        inner = plain["options"] if name in plain["options"] else plain["table"]["strata"][0]
+        inner[name] = value
+    return plain
+
+
+OF_DATASET = next(law.law for law in INVARIANTS.values() if law.subject == "dataset")
+OF_MODULE = next(law.law for law in INVARIANTS.values() if law.subject == "datamodule")
+
+
+@pytest.mark.parametrize(
+    ("law", "case", "reason"),
+    [
+        ("resume", _sampled(batch_size=4_000_000_000, drop_last=False), "batch_size=4000000000 "),
+        ("resume", _sampled(batch_size=0), "batch_size=0 "),
+        ("resume", _sampled(num_replicas=10**9), "num_replicas=1000000000 "),
+        ("resume", _sampled(leaky=1.0), "leaky=1.0 "),
+        ("resume", _sampled(leaky=float("nan")), "leaky=nan "),
+        ("resume", _sampled(temporal_global_fraction=-1.0), "temporal_global_fraction=-1.0 "),
+        ("resume", _sampled(temporal_window_hours=float("inf")), "temporal_window_hours=inf "),
+        ("resume", _sampled(group_by=["nope"]), "group_by=('nope',) needs to be of the columns"),
+        ("resume", _sampled(exclusive_by="nope"), "exclusive_by='nope' needs to be of the columns"),
+        ("resume", _sampled(cells=-(10**9)), "cells=-1000000000 "),
+        ("life", {**_sampled(), "ranks": 10**8}, "ranks=100000000 "),
+        (OF_INDEX, {"registry": _registry(chunks=[1, 1, 4, 4, 4], shards=[1, 1, 1, 8000, 8000])}, "shards="),
+        (OF_INDEX, {"registry": _registry(chunks=[1, 1, 8, 8, 8], shards=[9000, 9, 1, 1, 1])}, "shards="),
+        (OF_INDEX, {"registry": _registry(chunks=[1, 1, 0, 4, 4])}, "chunks=(1, 1, 0, 4, 4) "),
+        (OF_INDEX, {"registry": _registry(chunks=[1, 1, 1, 1, 1], y=200, x=200)}, "chunks=(1, 1, 1, 1, 1) "),
+        (OF_INDEX, {"registry": _registry(frames=10**12, y=0)}, "voxels"),
+        (OF_INDEX, {"registry": _registry(interval_minutes=1e-9)}, "tau_range_hours=(0.5, 2.0) "),
+        (OF_INDEX, {"registry": _registry(interval_minutes=0.0)}, "interval_minutes=0.0 "),
+        (
+            OF_INDEX,
+            {"registry": _registry(), "tau_range_hours": [0.0, 1e13]},
+            "tau_range_hours=(0.0, 10000000000000.0) ",
+        ),
+        (OF_INDEX, {"registry": _registry(), "tau_range_hours": [0.0, float("nan")]}, "tau_range_hours=(0.0, nan) "),
+        (OF_INDEX, {"registry": _registry(), "yx_patch_size": [10**6, 10**6]}, "yx_patch_size=(1000000, 1000000) "),
+        (OF_INDEX, {"registry": _registry(), "z_range": [0, 10**12]}, "z_range=(0, 1000000000000) "),
+        (OF_DATASET, {"index": {"registry": _registry()}, "batch": [0] * 200_000}, "batch with 200000 rows "),
+        (
+            OF_MODULE,
+            {"index": {"registry": _registry()}, "sampling": {}, "num_workers": 10**5},
+            "num_workers=100000 ",
+        ),
+        (
+            OF_MODULE,
+            {"index": {"registry": _registry()}, "sampling": {}, "final_yx_patch_size": [10**5, 10**5]},
+            "final_yx_patch_size=(100000, 100000) ",
+        ),
+    ],
+)
+def test_what_would_fill_memory_or_time_is_refused(law: str, case: Any, reason: str, tmp_path: Path) -> None:
+    """Whatever is computed from a number of the case: one sentence that names it, before anything is made."""
+    path = tmp_path / "case.json"
+    path.write_text(json.dumps({"format": 1, "law": law, "case": case}), encoding="utf-8")
+    with pytest.raises(CannotRunError) as caught:
+        read_case(path)
+    assert reason in str(caught.value)
+    assert "needs " in str(caught.value)
+
+
+@pytest.mark.parametrize("law", sorted({law.subject: name for name, law in INVARIANTS.items()}.values()))
+def test_what_is_drawn_is_harmless(law: str) -> None:
+    """No bound is in the way of a case that the strategies draw."""
+
+    @settings(max_examples=max(20, settings().max_examples // 2), suppress_health_check=[HealthCheck.too_slow])
+    @given(case=law_cases(law))
+    def holds(case: Plain) -> None:
+        check_harmless(case)
+
+    holds()
 
 
 def test_names_that_leave_the_folder_are_not_written() -> None:

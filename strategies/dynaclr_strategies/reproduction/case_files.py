@@ -1,19 +1,17 @@
 """The file in which a case travels: ``case.json``, versioned, plain, and read with suspicion.
 
 Only plain values are read, into the frozen descriptions of this package; nothing is imported or run that the file
-names, no path is followed that it holds, and what would fill the memory is refused.
+names, no path is followed that it holds, and what would fill memory or time is refused.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import hashlib
 import importlib.metadata
 import json
 import platform
 import reprlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,8 @@ from dynaclr_strategies.codec import Plain
 from dynaclr_strategies.descriptions import RegistryDescription
 from dynaclr_strategies.invariants.base import INVARIANTS
 from dynaclr_strategies.reproduction.attached import FailedCase
+from dynaclr_strategies.reproduction.limits import MAX_ROWS, MAX_VOXELS, check_sizes, fields_of
 from dynaclr_strategies.reproduction.names import is_label
-from dynaclr_strategies.sampler_descriptions import TableDescription
 from dynaclr_strategies.subjects import SUBJECTS
 from dynaclr_strategies.writers import check_names
 
@@ -32,7 +30,7 @@ __all__ = ["FORMAT", "CannotRunError", "StoredCase", "case_text", "check_harmles
 FORMAT = 1
 """Version of the file; a reader takes all up to its own."""
 
-MAX_BYTES, MAX_ROWS, MAX_VOXELS = 4 * 2**20, 10**6, 2**26
+MAX_BYTES = 4 * 2**20
 PACKAGES = (
     "dynaclr",
     "hypothesis",
@@ -97,19 +95,7 @@ def case_text(failed: FailedCase, problem: BaseException) -> str:
 
 def _seed(case: Plain) -> int | None:
     """Return the case's seed, wherever in it that is."""
-    return next((value for name, value in _fields(case) if name == "seed"), None)
-
-
-def _fields(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield names and values of all fields of a description, the inner ones included."""
-    if isinstance(value, tuple):
-        for item in value:
-            yield from _fields(item)
-    elif dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            inner = getattr(value, field.name)
-            yield field.name, inner
-            yield from _fields(inner)
+    return next((value for name, value in fields_of(case) if name == "seed"), None)
 
 
 def _versions() -> dict[str, str]:
@@ -212,16 +198,10 @@ def check_harmless(case: Plain, *, max_voxels: int = MAX_VOXELS, max_rows: int =
     CannotRunError
         If the case should not be expanded into files or tables.
     """
-    parts = [case, *(value for _, value in _fields(case))]
-    for part in parts:
-        if isinstance(part, RegistryDescription):
-            try:
+    try:
+        for part in (case, *(value for _, value in fields_of(case))):
+            if isinstance(part, RegistryDescription):
                 check_names(part)
-            except ValueError as problem:
-                raise CannotRunError(str(problem)) from problem
-            fovs = [(experiment, fov) for experiment in part.experiments for _, fov in experiment.fovs()]
-            voxels = sum(fov.frames * len(e.channel_names) * fov.z * fov.y * fov.x for e, fov in fovs)
-            if voxels > max_voxels or any(min(fov.frames, fov.z, fov.y, fov.x) < 0 for _, fov in fovs):
-                raise CannotRunError(f"the registry of the case has {voxels} voxels, but needs at most {max_voxels}")
-        if isinstance(part, TableDescription) and not 0 <= part.size <= max_rows:
-            raise CannotRunError(f"the table of the case has {part.size} rows, but needs at most {max_rows}")
+        check_sizes(case, max_voxels=max_voxels, max_rows=max_rows)
+    except ValueError as problem:
+        raise CannotRunError(str(problem)) from problem
