@@ -23,6 +23,7 @@ from dynaclr_strategies import INVARIANTS
 from dynaclr_strategies.cases import IndexCase
 from dynaclr_strategies.codec import Plain
 from dynaclr_strategies.fuzzing import failures as failures_module
+from dynaclr_strategies.fuzzing import replays as replays_module
 from dynaclr_strategies.fuzzing.decisions import Action, Kind, combined, decide
 from dynaclr_strategies.fuzzing.failures import Failure, case_line, grouped, normalised, read_failures
 from dynaclr_strategies.fuzzing.github import GitHubError, all_issues, calls_of, issues_of
@@ -698,6 +699,48 @@ def test_what_cannot_be_read_is_said(github: GitHub, capsys: pytest.CaptureFixtu
     errors = capsys.readouterr().err
     for part in ("is no JSON document", "needs to hold an object of FIXED, FAILS, CANNOT RUN", "nothing.json"):
         assert part in errors
+
+
+@pytest.mark.parametrize("output", ["/proc/nope.json", "nowhere/replayed.json", "."])
+def test_verdicts_that_cannot_be_written_are_said_first(
+    output: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Not after hours of replays: nothing is replayed, and nothing asked for."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(replays_module, "all_issues", lambda: pytest.fail("gh was asked"))
+    assert replays_module.main(["--output", output]) == 2
+    assert re.fullmatch(rf"output={re.escape(repr(output))} cannot be written: .+\n", capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_verdicts_replace_those_that_were_there(github: GitHub, tmp_path: Path) -> None:
+    """A file that can be written is left as it is until there is something to write."""
+    output = tmp_path / "replayed.json"
+    output.write_text("old", encoding="utf-8")
+    (github.folder / "given.json").write_text("{", encoding="utf-8")
+    arguments = ["--output", str(output), "--issues"]
+    assert replays_module.main([*arguments, str(github.folder / "given.json")]) == 2
+    assert output.read_text(encoding="utf-8") == "old"
+    (github.folder / "given.json").write_text("[]", encoding="utf-8")
+    assert replays_module.main([*arguments, str(github.folder / "given.json")]) == 0
+    assert read_verdicts(output) == {}
+
+
+def test_a_folder_that_is_missing_is_said(github: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name with a slip in it finds nothing, which looks like a night without failures; an empty folder is one."""
+    given = github.folder / "given.json"
+    given.write_text("[]", encoding="utf-8")
+    empty, output = github.folder / "empty", github.folder / "replayed.json"
+    empty.mkdir()
+    issues = ["--issues", str(given)]
+    assert main(["--bundles", str(empty), *issues]) == 0
+    assert replays_module.main(["--cases", str(empty), "--output", str(output), *issues]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["--bundles", "nowhere", *issues]) == 2
+    assert replays_module.main(["--cases", "nowhere", "--output", str(output), *issues]) == 2
+    assert capsys.readouterr().err == "bundles='nowhere' is no folder\ncases='nowhere' is no folder\n"
+    # A search that found nothing has made no folder.
+    assert replays_module.main(["--found", "nowhere", "--output", str(output), *issues]) == 0
 
 
 def test_the_commands_run_as_the_workflow_runs_them(github: GitHub) -> None:

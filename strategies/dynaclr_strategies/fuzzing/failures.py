@@ -14,7 +14,7 @@ from typing import Any
 from dynaclr_strategies.invariants.base import INVARIANTS
 from dynaclr_strategies.reproduction.case_files import FORMAT, CannotRunError, StoredCase, digest, read_case
 
-__all__ = ["Failure", "case_line", "grouped", "normalised", "read_failure", "read_failures"]
+__all__ = ["Failure", "case_line", "grouped", "no_folder", "normalised", "read_failure", "read_failures"]
 
 NAMING_FIELDS = frozenset({
     "channel_names",
@@ -156,6 +156,11 @@ def read_failures(folder: Path) -> tuple[list[Failure], list[str]]:
         else:
             found[failure.name, failure.identity] = failure
     return [found[key] for key in sorted(found)], problems
+
+
+def no_folder(name: str, folder: Path) -> list[str]:
+    """Return what is wrong with a folder that somebody named: nothing, or one sentence; it may be empty."""
+    return [] if folder.is_dir() else [f"{name}={str(folder)!r} is no folder"]
 
 
 def grouped(failures: Iterable[Failure]) -> dict[str, list[Failure]]:

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from dynaclr_strategies.fuzzing.failures import Failure, case_line, read_failures
+from dynaclr_strategies.fuzzing.failures import Failure, case_line, no_folder, read_failures
 from dynaclr_strategies.fuzzing.github import GitHubError, all_issues, issues_of
 from dynaclr_strategies.fuzzing.issues import Issue, case_of
 from dynaclr_strategies.reproduction.replay import Verdict
@@ -94,30 +94,45 @@ def read_verdicts(path: Path) -> dict[str, Verdict]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m dynaclr_strategies.fuzzing.replays",
-        description="Replay the cases of the issues that are there, and write what they replay as.",
+        description="Replay the cases of the issues that are there, and write what they replay as. Exit code 2 if "
+        "something that was named is not there, or cannot be read or written.",
     )
     parser.add_argument("--issues", metavar="FILE", type=Path, help="what gh issue list gave (default: ask gh)")
     parser.add_argument("--cases", metavar="DIR", type=Path, action="append", default=[], help="kept cases, or bundles")
-    parser.add_argument("--found", metavar="DIR", type=Path, help="bundles that were found just now: they fail")
+    parser.add_argument("--found", metavar="DIR", type=Path, help="bundles that were found just now, if any: they fail")
     parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="where the verdicts go")
     return parser
+
+
+def _check_output(path: Path) -> None:
+    """Check that a file can be written, before there is anything to lose; what is in it stays."""
+    try:
+        is_new = not path.exists() and not path.is_symlink()
+        path.open("a", encoding="utf-8").close()
+        if is_new:
+            path.unlink()
+    except OSError as problem:
+        raise ValueError(f"output={str(path)!r} cannot be written: {problem.strerror}") from problem
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     options = _parser().parse_args(arguments)
     try:
+        _check_output(options.output)
         issues = issues_of(options.issues) if options.issues else all_issues()
-    except GitHubError as problem:
+    except (GitHubError, ValueError) as problem:
         sys.stderr.write(f"{problem}\n")
         return 2
+    missing = [problem for folder in options.cases for problem in no_folder("cases", folder)]
     cases = [failure for folder in options.cases for failure in read_failures(folder)[0]]
     found = read_failures(options.found)[0] if options.found else []
     verdicts = replays(issues, cases, found)
     write_verdicts(verdicts, options.output)
     for name, verdict in verdicts.items():
         sys.stdout.write(f"{verdict}  {name}\n")
-    return 0
+    sys.stderr.writelines(f"{problem}\n" for problem in missing)
+    return 2 if missing else 0
 
 
 if __name__ == "__main__":

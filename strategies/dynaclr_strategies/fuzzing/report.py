@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dynaclr_strategies.fuzzing.decisions import Action, Kind, combined, decide
-from dynaclr_strategies.fuzzing.failures import read_failures
+from dynaclr_strategies.fuzzing.failures import no_folder, read_failures
 from dynaclr_strategies.fuzzing.github import Call, GitHubError, all_issues, calls_of, issues_of, label_call, run_call
 from dynaclr_strategies.fuzzing.replays import read_verdicts
 from dynaclr_strategies.reproduction.printing import spelled_out
@@ -118,6 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     options = _parser().parse_args(arguments)
     failures, unread = read_failures(options.bundles)
+    unread += no_folder("bundles", options.bundles)
     verdicts, unreadable = gathered(options.replayed)
     try:
         issues = issues_of(options.issues) if options.issues else all_issues()
