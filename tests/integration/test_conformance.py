@@ -359,6 +359,21 @@ def test_a_module_that_breaks_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -
             contract_of("broken_sampler:make", Path(folder))
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("import sys\nsys.exit('no licence')\n", "cannot be imported: SystemExit: no licence"),
+        ("def make(table, options):\n    raise SystemExit(3)\n", "for the plainest case it raised SystemExit: 3"),
+    ],
+)
+def test_a_sampler_that_ends_the_process_is_one_sentence(text: str, sentence: str, tmp_path: Path) -> None:
+    """Whether its module does or the function itself; the exit code is that of wrong usage."""
+    (tmp_path / "ends.py").write_text(text, encoding="utf-8")
+    run = conformance(tmp_path, "--sampler", "ends:make")
+    assert run.code == pytest.ExitCode.USAGE_ERROR
+    assert re.fullmatch(rf"ERROR: sampler='ends:make' .*{sentence}\n+", run.err), run.out + run.err
+
+
 OWN_FILE = f"""
 from {PACKAGE} import Claims, SamplerLaws
 from {ADAPTERS} import torch_batches

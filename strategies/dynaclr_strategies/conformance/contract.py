@@ -191,7 +191,7 @@ def _one_sampler(maker: MakeSampler, name: str, claims: Claims) -> Any:
     try:
         case = claims.plain
         sampler = maker(case.frame(), case.options)
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         text = " ".join(str(problem).split())
         raise ContractError(
             f"sampler={name!r} needs to take (table, options) and return batches, but for the plainest case it raised "
