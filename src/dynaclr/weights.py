@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dynaclr.errors import DynaclrError
 
-__all__ = ["load_weights"]
+__all__ = ["check_checkpoint", "load_weights"]
 
 _SHOWN = 3
+
+_STATE_OF_A_RUN = ("optimizer_states", "lr_schedulers")
+"""What Lightning leaves out of a checkpoint that it saves with weights only, and asks for when it resumes."""
+
+_PARTS = ("meta.pt", "checkpoint")
+"""What is in the folder of a checkpoint that FSDP or DeepSpeed saved in parts."""
 
 
 def load_weights(module: nn.Module, path: str | Path) -> None:
@@ -47,14 +53,54 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     module.load_state_dict(state, strict=False)
 
 
+def check_checkpoint(path: str | Path, *, resumes: bool = False) -> None:
+    """Refuse what Lightning could not take for a checkpoint, before a run has written anything.
+
+    Parameters
+    ----------
+    path
+        The file; the folders in which FSDP and DeepSpeed keep the parts of a checkpoint are not looked into.
+    resumes
+        Whether a fit is to go on from there, which needs more than weights.
+
+    Raises
+    ------
+    DynaclrError
+        If the file is missing or no checkpoint that a run of Lightning wrote, or lacks what `resumes` needs.
+    """
+    if any((Path(path) / name).exists() for name in _PARTS):
+        return
+    content = _read(path)
+    is_run = isinstance(content, dict) and isinstance(content.get("pytorch-lightning_version"), str)
+    if not is_run or not isinstance(content.get("state_dict"), dict):
+        raise DynaclrError(
+            f"ckpt_path={str(path)!r} holds no checkpoint of a Lightning run: it needs 'pytorch-lightning_version' and "
+            "'state_dict'; if it holds weights alone, give it to the model's own ckpt_path instead"
+        )
+    if resumes and not all(name in content for name in _STATE_OF_A_RUN):
+        raise DynaclrError(
+            f"ckpt_path={str(path)!r} holds weights only, but to resume a run it needs "
+            f"{' and '.join(map(repr, _STATE_OF_A_RUN))}; to begin with its weights, give it to the model's own "
+            "ckpt_path instead"
+        )
+
+
 def _read_state(path: str | Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise DynaclrError(f"ckpt_path={str(path)!r} does not exist") from None
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise DynaclrError(f"ckpt_path={str(path)!r} is not a checkpoint that can be read safely") from error
+    content = _read(path)
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise DynaclrError(f"ckpt_path={str(path)!r} holds no weights: it needs a checkpoint with a 'state_dict'")
     return state
+
+
+def _read(path: str | Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise DynaclrError(f"ckpt_path={str(path)!r} does not exist") from None
+    except IsADirectoryError:
+        raise DynaclrError(f"ckpt_path={str(path)!r} is a folder, but needs to be a file") from None
+    except OSError as error:
+        raise DynaclrError(f"ckpt_path={str(path)!r} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # a damaged file raises whatever its bytes happen to mean
+        raise DynaclrError(f"ckpt_path={str(path)!r} is not a checkpoint that can be read safely") from error

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from runs import LIGHTNING_WARNINGS, write_two_experiments
 
@@ -327,6 +328,51 @@ def test_predict_refuses_before_it_computes(
     *_, line = _errors(capsys)
     assert sentence in line
     assert _everything(folder) == {config}
+
+
+CHECKPOINTS: dict[str, tuple[object, str]] = {
+    "text": (b"hello\n", "is not a checkpoint that can be read safely"),
+    "state dict": ({"state_dict": {"a": torch.zeros(1)}}, "holds no checkpoint of a Lightning run"),
+    "list": ([1, 2], "holds no checkpoint of a Lightning run"),
+    "folder": (None, "is a folder"),
+}
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "predict"])
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_wrong_checkpoint_is_told_before_anything_is_written(
+    name: str, command: str, folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever a file holds that is no checkpoint of a run, it is one sentence, and no log is begun."""
+    content, sentence = CHECKPOINTS[name]
+    path = folder / "wrong.ckpt"
+    if content is None:
+        path.mkdir()
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    config = _config(folder, registry)
+    words = ["--output", str(folder / "e.zarr")] if command == "predict" else []
+    assert main([command, "--config", str(config), "--ckpt_path", str(path), *words]) == 2
+    (line,) = _errors(capsys)
+    assert line.startswith(f"dynaclr: error: ckpt_path={str(path)!r} {sentence}")
+    assert _everything(folder) == {config, path}
+
+
+def test_weights_alone_cannot_be_resumed(folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """To go on, a fit needs its optimizer's state, and says so; validation needs the weights only."""
+    callback = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"save_weights_only": True}}
+    config = _config(folder, registry, trainer__callbacks=[callback])
+    assert main(["fit", "--config", str(config)]) == 0
+    (checkpoint,) = folder.rglob("*.ckpt")
+    assert main(["validate", "--config", str(config), "--ckpt_path", str(checkpoint)]) == 0
+    capsys.readouterr()
+    before = _everything(folder)
+    assert main(["fit", "--config", str(config), "--ckpt_path", str(checkpoint)]) == 2
+    (line,) = _errors(capsys)
+    assert "holds weights only, but to resume a run it needs 'optimizer_states' and 'lr_schedulers'" in line
+    assert _everything(folder) == before
 
 
 def test_random_weights_are_not_silent(folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,13 +7,14 @@ import math
 import tempfile
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -27,7 +28,7 @@ from dynaclr.engine import ContrastiveModule, pair_statistics, warmup_cosine
 from dynaclr.errors import DynaclrError
 from dynaclr.loss import NTXentHCL
 from dynaclr.sample_grid import middle_slices, sample_grid
-from dynaclr.weights import load_weights
+from dynaclr.weights import check_checkpoint, load_weights
 
 SIZE = 8
 
@@ -381,6 +382,7 @@ class _Explodes:
         ([1, 2], "holds no weights"),
         ({"encoder.features.weight": torch.zeros(6, 128)}, "encoder.features.bias is missing; encoder.projection"),
         ({"other": torch.zeros(1)}, "does not fit the model: .* is missing, and 2 more"),
+        (b"hello\n", "is not a checkpoint that can be read safely"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_named(content: object, sentence: str) -> None:
@@ -393,6 +395,53 @@ def test_a_checkpoint_that_does_not_fit_is_named(content: object, sentence: str)
             torch.save(content, path)
         with pytest.raises(DynaclrError, match=f"ckpt_path='.*weights.ckpt' .*{sentence}"):
             module(ckpt_path=path)
+
+
+@given(st.binary(max_size=40), st.sampled_from([b"", b"\x80\x02", b"PK\x03\x04"]))
+@example(b"hello\n", b"")  # a pickle that fetches what was never stored
+def test_whatever_a_file_holds_it_is_a_sentence(content: bytes, beginning: bytes) -> None:
+    """Bytes that mean something to a pickle raise errors of every type, and none of them reaches the user."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.ckpt"
+        path.write_bytes(beginning + content)
+        for read in (partial(load_weights, module()), check_checkpoint):
+            with pytest.raises(DynaclrError, match=r"ckpt_path='.*weights.ckpt' (is not a checkpoint|holds no)"):
+                read(path)
+
+
+def test_a_folder_is_no_checkpoint() -> None:
+    """A folder is called one, but for those in which a strategy keeps the parts of a checkpoint."""
+    with tempfile.TemporaryDirectory() as folder:
+        for read in (partial(load_weights, module()), check_checkpoint):
+            with pytest.raises(DynaclrError, match=r"ckpt_path='.*' is a folder, but needs to be a file"):
+                read(folder)
+        (Path(folder) / "meta.pt").touch()
+        check_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "resumes", "sentence"),
+    [
+        ([1, 2], False, "holds no checkpoint of a Lightning run: .* give it to the model's own ckpt_path instead"),
+        ({"state_dict": {}}, False, "holds no checkpoint of a Lightning run: it needs .*'pytorch-lightning_version'"),
+        ({"pytorch-lightning_version": "2.6.0", "state_dict": [1]}, False, "holds no checkpoint of a Lightning run"),
+        ({"pytorch-lightning_version": 2, "state_dict": {}}, False, "holds no checkpoint of a Lightning run"),
+        ({"pytorch-lightning_version": "2.6.0", "state_dict": {}}, True, "weights only, but to resume .*optimizer_sta"),
+    ],
+)
+def test_what_no_run_wrote_cannot_be_resumed(content: object, resumes: bool, sentence: str) -> None:
+    """What Lightning would stumble over has a sentence before; what it saved passes."""
+    model = module()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.ckpt"
+        torch.save(content, path)
+        with pytest.raises(DynaclrError, match=f"ckpt_path='.*weights.ckpt' .*{sentence}"):
+            check_checkpoint(path, resumes=resumes)
+        runner = trainer(folder)
+        runner.fit(model, loader())
+        for weights_only in (False, True):
+            runner.save_checkpoint(path, weights_only=weights_only)
+            check_checkpoint(path, resumes=not weights_only)
 
 
 def test_shapes_and_unknown_weights_are_named() -> None:

@@ -19,6 +19,7 @@ from dynaclr.cli.sentences import ConfigurationError, plain_sentence
 from dynaclr.embeddings import EmbeddingWriter
 from dynaclr.errors import DynaclrError
 from dynaclr.files import read_yaml
+from dynaclr.weights import check_checkpoint
 
 __all__ = ["TrainingCLI", "fit", "predict", "validate"]
 
@@ -82,18 +83,20 @@ class TrainingCLI(LightningCLI):
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse the arguments, after a look at the configuration files that names what is wrong with them."""
+        """Parse the arguments, with a look at the files they name that says what is wrong with them."""
         for path in _config_paths(args):
             if not isinstance(read_yaml(path), dict):
                 raise ConfigurationError(f"the configuration {path!r} needs keys such as model, data and trainer")
         self.config = parser.parse_args(args)
+        command = self.config.get("subcommand")
+        checkpoint = self.config[command].get("ckpt_path") if command else None
+        named = checkpoint in _NAMED_CHECKPOINTS or "://" in str(checkpoint)
+        if checkpoint is not None and not named:  # Lightning opens it next
+            check_checkpoint(checkpoint, resumes=command == "fit")
 
     def before_instantiate_classes(self) -> None:
         """Look for the files that are needed later, before anything expensive begins."""
         checkpoint = self._get(self.config, "ckpt_path")
-        named = checkpoint is None or checkpoint in _NAMED_CHECKPOINTS or "://" in str(checkpoint)
-        if not named and not Path(checkpoint).exists():
-            raise ConfigurationError(f"ckpt_path={checkpoint!r} does not exist")
         if self.subcommand != "fit" and checkpoint is None and not self._model_has_checkpoint():
             _log.warning("No --ckpt_path: %s works with random weights.", self.subcommand)
         self._writer = self._make_writer() if self.subcommand == "predict" else None
