@@ -69,7 +69,7 @@ class ExperimentConfig(BaseModel):
     track 0)."""
     impossible_parents: ImpossibleParents = "error"
     """What to do with a parent that does not start before its child: stop with an error, or treat the child as
-    a founder and log how many there were."""
+    a founder and log how many there were; parents in a circle are always an error."""
 
     if not TYPE_CHECKING:  # type checkers shall see the fields, not this
 

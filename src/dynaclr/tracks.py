@@ -19,6 +19,8 @@ REQUIRED_COLUMNS = ("track_id", "t", "y", "x")
 
 _EXACT_IN_FLOAT = 2.0**53
 
+_ZERO_WAY_OUT = "if 0 means 'no parent' in this file, set `founder_parent: 0` for the experiment"
+
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -117,7 +119,8 @@ def check_tracks(
     founder_parent
         A parent of this value means a founder, also where the FOV has such a track.
     impossible_parents
-        Whether a parent that does not start before its daughter is an error or makes the daughter a founder.
+        Whether a parent that does not start before its daughter is an error or makes the daughter a founder. Parents
+        in a circle are an error either way.
 
     Raises
     ------
@@ -185,14 +188,10 @@ def _settle_parents(
     else:
         return np.full(tracks.ids.size, FOUNDER, np.int64), 0
     parent = stated.track[tracks.is_first]
+    is_impossible = (parent >= 0) & (tracks.start[parent] >= tracks.start) if parent.size else parent >= 0
     circle = tracks_on_cycles(parent)
     if circle.size:
-        names = listed(tracks.ids[circle], str)
-        report.fail(
-            f"{stated.column} goes in a circle: tracks {names} are their own ancestors",
-            tracks.rows[tracks.is_first][circle],
-        )
-    is_impossible = (parent >= 0) & (tracks.start[parent] >= tracks.start) if parent.size else parent >= 0
+        _refuse_circle(stated, parent, circle, circle[is_impossible[circle]], tracks, report)
     if is_impossible.any() and impossible_parents == "error":
         _refuse_impossible(stated, parent, is_impossible, tracks, report)
     return np.where(is_impossible, FOUNDER, parent), int(np.count_nonzero(is_impossible))
@@ -238,24 +237,36 @@ def _parents_by_row(frame: pd.DataFrame, tracks: _Tracks, founder_parent: int | 
     return _Parents("parent_id", values, np.where(is_known, track, FOUNDER))
 
 
+def _refuse_circle(
+    stated: _Parents, parent: IntArray, circle: IntArray, impossible: IntArray, tracks: _Tracks, report: _Reporter
+) -> NoReturn:
+    """Raise the error for parents in a circle; where it goes through a 0 that cannot be real, that is the way out."""
+    sentence = f"{stated.column} goes in a circle: tracks {listed(tracks.ids[circle], str)} are their own ancestors"
+    zeros = impossible[stated.values[tracks.is_first][impossible] == 0]
+    if zeros.size:
+        sentence = f"{sentence}: {_why_impossible(stated, parent, zeros[0], tracks)}; {_ZERO_WAY_OUT}"
+    report.fail(sentence, tracks.rows[tracks.is_first][circle])
+
+
 def _refuse_impossible(
     stated: _Parents, parent: IntArray, is_impossible: BoolArray, tracks: _Tracks, report: _Reporter
 ) -> NoReturn:
     """Raise the error for parents that do not start before their daughters; 0 has its own way out."""
     is_zero = is_impossible & (stated.values[tracks.is_first] == 0)
-    shown = is_zero if is_zero.any() else is_impossible
-    daughter = int(np.flatnonzero(shown)[0])
-    what = (
-        f"{stated.column} {stated.values[tracks.is_first][daughter]} of track {tracks.ids[daughter]} means track "
-        f"{tracks.ids[parent[daughter]]}, which starts at t={tracks.start[parent[daughter]]} and so not before its "
-        f"daughter at t={tracks.start[daughter]}"
-    )
+    shown = np.flatnonzero(is_zero if is_zero.any() else is_impossible)
     way_out = (
-        "if 0 means 'no parent' in this file, set `founder_parent: 0` for the experiment"
-        if is_zero.any()
-        else "correct the file, or set `impossible_parents: founder` for the experiment"
+        _ZERO_WAY_OUT if is_zero.any() else "correct the file, or set `impossible_parents: founder` for the experiment"
     )
-    report.fail(f"{what}; {way_out}", tracks.rows[tracks.is_first][shown])
+    report.fail(f"{_why_impossible(stated, parent, shown[0], tracks)}; {way_out}", tracks.rows[tracks.is_first][shown])
+
+
+def _why_impossible(stated: _Parents, parent: IntArray, daughter: np.int64, tracks: _Tracks) -> str:
+    mother = parent[daughter]
+    return (
+        f"{stated.column} {stated.values[tracks.is_first][daughter]} of track {tracks.ids[daughter]} means track "
+        f"{tracks.ids[mother]}, which starts at t={tracks.start[mother]} and so not before its daughter at "
+        f"t={tracks.start[daughter]}"
+    )
 
 
 def _whole_numbers(frame: pd.DataFrame, name: str, report: _Reporter, missing: int | None = None) -> IntArray:

@@ -155,7 +155,10 @@ def test_founder_parent_means_no_parent(rows: Rows, value: int) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, FRAMES - 1), st.integers(-1, 5)), min_size=1, max_size=6))
 def test_impossible_parents_become_founders_or_an_error(tracks: list[tuple[int, int]]) -> None:
-    """A parent that does not start before its daughter is refused or ignored, a cycle always refused."""
+    """A parent that does not start before its daughter is refused or ignored, a cycle always refused.
+
+    Where such a parent is 0, on a cycle or not, the error names the field that settles it.
+    """
     rows = [
         {"track_id": i, "t": t, "y": 0.0, "x": 0.0, "parent_track_id": parent if parent < len(tracks) else -1}
         for i, (t, parent) in enumerate(tracks)
@@ -164,9 +167,12 @@ def test_impossible_parents_become_founders_or_an_error(tracks: list[tuple[int, 
     impossible = {i for i, p in stated.items() if p >= 0 and tracks[p][0] >= tracks[i][0]}
     is_circular = any(_walks_in_circle(stated, track) for track in stated)
     if is_circular:
+        on_circle = {i for i in stated if i in set(_ancestors(stated, i))}
+        names_zero = any(stated[i] == 0 for i in impossible & on_circle)
         for option in ("error", "founder"):
-            with pytest.raises(TracksError, match="goes in a circle"):
+            with pytest.raises(TracksError, match="goes in a circle") as caught:
                 check(table(rows), impossible_parents=option)
+            assert ("set `founder_parent: 0` for the experiment" in str(caught.value)) == names_zero
         return
     checked = check(table(rows), impossible_parents="founder")
     assert checked.impossible_parents == len(impossible)
@@ -177,12 +183,17 @@ def test_impossible_parents_become_founders_or_an_error(tracks: list[tuple[int, 
             check(table(rows))
 
 
+def _ancestors(parents: dict[int, int], track: int) -> list[int]:
+    """Return mother, grandmother and so on, of those on a circle each once."""
+    found: list[int] = []
+    while (track := parents[track]) >= 0 and track not in found:
+        found.append(track)
+    return found
+
+
 def _walks_in_circle(parents: dict[int, int], track: int) -> bool:
-    seen = set()
-    while track >= 0 and track not in seen:
-        seen.add(track)
-        track = parents[track]
-    return track >= 0
+    line = [track, *_ancestors(parents, track)]
+    return parents[line[-1]] >= 0
 
 
 @given(track_tables())
@@ -229,6 +240,17 @@ WRONG_FILES = {
     "circle": (
         HEAD + "1,0,1,1,2\n2,1,1,1,1\n3,2,1,1,1\n",
         r"parent_track_id goes in a circle: tracks 1, 2 are their own ancestors \(rows 2, 3\)",
+    ),
+    "circle through 0": (
+        "track_id,t,y,x,parent_track_id\n0,2,5,5,3\n3,0,5,5,0\n",
+        (
+            r"tracks 0, 3 are their own ancestors: parent_track_id 0 of track 3 means track 0, which starts at t=2 and "
+            r".* at t=0; if 0 means 'no parent' in this file, set `founder_parent: 0` .*\(rows 2, 3\)"
+        ),
+    ),
+    "circle through a 0 that can be": (
+        "track_id,t,y,x,parent_track_id\n0,0,5,5,3\n3,1,5,5,0\n",
+        r"tracks 0, 3 are their own ancestors \(rows 2, 3\)",
     ),
     "late parent": (
         HEAD + "1,3,1,1,\n2,3,1,1,1\n",
