@@ -87,7 +87,8 @@ def compute_statistics(
     Each FOV is read once, frame by frame. Mean, std, min and max are exact; quantiles (median, iqr, p1, p99)
     are exact for 8 and 16 bits and within 0.05 % of the voxels in rank otherwise, see `dynaclr.summaries`.
     Interrupted, it leaves every metadata file whole, and the FOVs finished so far in a work folder of the
-    store, where the next run finds them.
+    store, where the next run finds them. Two runs at the same time for the same channels
+    of a store do the work twice, to one result.
 
     Parameters
     ----------
@@ -206,7 +207,8 @@ def _run(job: _Job, channels: tuple[str, ...], bar: tqdm[Any]) -> None:
         for channel, entry in entries[fov].items():
             entry |= {"dataset_statistics": data_set[channel], "computed_from": job.origin(position)}
         _write(position, entries[fov])
-    shutil.rmtree(job.store / WORK_FOLDER)
+    # Another run on this store may have removed it, or still write there and remove it later.
+    shutil.rmtree(job.store / WORK_FOLDER, ignore_errors=True)
 
 
 def _finished_fovs(job: _Job, channels: tuple[str, ...], bar: tqdm[Any]) -> Iterator[tuple[str, _Found]]:
@@ -308,17 +310,24 @@ def _save(work: Path, position: Position, found: _Found) -> None:
         "frames": {channel: frames for channel, (_, frames) in found.items()},
         "sizes": [len(summary) for summary in summaries],
     }
+    content = b"".join([json.dumps(head).encode(), b"\n", *summaries])
     try:
-        write_bytes_atomically(work, b"".join([json.dumps(head).encode(), b"\n", *summaries]))
+        write_bytes_atomically(work, b"\n".join([_digest(content), content]))
+    except FileNotFoundError:
+        return  # another run has finished this store and removed the folder; it wrote what this one will write
     except OSError as error:
         raise _read_only(work, error.strerror) from error
 
 
 def _load(work: Path, position: Position, channels: Sequence[str]) -> _Found | None:
-    """Return a FOV that an interrupted run finished, or None."""
-    if not work.is_file():
+    """Return a FOV that an interrupted run finished, or None; so too if the file is damaged."""
+    try:
+        digest, _, content = work.read_bytes().partition(b"\n")
+    except OSError:
         return None
-    first, _, rest = work.read_bytes().partition(b"\n")
+    if digest != _digest(content):
+        return None
+    first, _, rest = content.partition(b"\n")
     head = json.loads(first)
     if head["fingerprint"] != _fingerprint(position, channels):
         return None
@@ -327,6 +336,10 @@ def _load(work: Path, position: Position, channels: Sequence[str]) -> _Found | N
         found[channel] = Summary.from_bytes(rest[:size]), head["frames"][channel]
         rest = rest[size:]
     return found
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def _write(position: Position, entries: Mapping[str, Mapping[str, Any]]) -> None:

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dynaclr import summaries
+from dynaclr import preprocess, summaries
 from dynaclr.errors import DynaclrError
 from dynaclr.experiment import ExperimentRegistry
 from dynaclr.preprocess import WORK_FOLDER, PreprocessReport, check_statistics, compute_statistics
@@ -273,6 +273,56 @@ def test_an_interrupted_run_is_continued() -> None:
         compute_statistics(registry, progress=False)
         expected = {fov: p.normalization for fov, p in whole.positions("exp_alpha").items()}
         assert {fov: p.normalization for fov, p in registry.positions("exp_alpha").items()} == expected
+
+
+@settings(max_examples=15)
+@given(st.one_of(st.binary(max_size=9), st.tuples(st.floats(0, 1), st.integers(1, 255)), st.floats(0, 1)))
+def test_damaged_work_is_done_again(damage: bytes | tuple[float, int] | float) -> None:
+    """Whatever became of the file of a finished FOV: other bytes, one wrong byte, an early end, nothing comes of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        registry = _open(folder)
+        compute_statistics(registry, progress=False)
+        expected = _metadata(registry)
+        last = registry.positions("exp_alpha")["B/1/1"].array_path
+        copytree(last, Path(folder) / "kept")
+        _spoil(last)
+        with pytest.raises(DynaclrError, match="position B/1/1 cannot be read"):
+            compute_statistics(registry, progress=False, overwrite=True)
+        for work in next(Path(folder).rglob(WORK_FOLDER)).iterdir():
+            content = bytearray(work.read_bytes())
+            if isinstance(damage, bytes):
+                content[:] = damage
+            elif isinstance(damage, float):
+                del content[int(damage * (len(content) - 1)) :]
+            else:
+                content[int(damage[0] * (len(content) - 1))] ^= damage[1]
+            work.write_bytes(content)
+        copytree(Path(folder) / "kept", last, dirs_exist_ok=True)
+        assert len(compute_statistics(registry, progress=False).computed) == 3
+        assert _metadata(registry) == expected
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("overtaken", [0, 1, 2])
+def test_a_run_that_is_overtaken_ends_well(overtaken: int, overwrite: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run on the store may begin and end while a FOV is read: both write the same, and nothing is left."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
+        registry, whole = _open(folder), _open(other)
+        compute_statistics(whole, progress=False)
+        summarise, calls = preprocess._summarise, []
+
+        def slowly(*arguments: Any) -> Any:
+            calls.append(arguments)
+            if len(calls) == overtaken + 1:
+                path = next(Path(folder).glob("*.yml"))
+                compute_statistics(ExperimentRegistry.from_yaml(path), progress=False, overwrite=overwrite)
+            return summarise(*arguments)
+
+        monkeypatch.setattr(preprocess, "_summarise", slowly)
+        assert len(compute_statistics(registry, progress=False).computed) == 3
+        expected = {fov: p.normalization for fov, p in whole.positions("exp_alpha").items()}
+        assert {fov: p.normalization for fov, p in registry.positions("exp_alpha").items()} == expected
+        assert not list(Path(folder).rglob(f"*{WORK_FOLDER}*"))
 
 
 INTERRUPTED = """
