@@ -20,8 +20,12 @@ DIVISORS = ("std", "iqr")
 _REMEDIES = {
     "missing": "run `dynaclr preprocess` on the registry",
     "not finite": "run `dynaclr preprocess` on the registry with overwrite",
+    "negative": "run `dynaclr preprocess` on the registry with overwrite",
     "zero": "choose another divisor or leave those FOVs out",
 }
+
+_ROUNDS_TO_ZERO = 2.0**-150
+"""The largest number that is 0 in float32, in which batches are divided."""
 
 
 def is_complete(entry: Any, frames: int) -> bool:
@@ -78,8 +82,8 @@ def check_statistics(
     Raises
     ------
     DynaclrError
-        If an argument is unknown; with every FOV and channel whose statistics are missing, not finite or zero in the
-        divisor; or with every store and channel whose statistics were computed from other images, or apart.
+        If an argument is unknown; with every FOV and channel whose statistics are missing, not finite or not above
+        zero in the divisor; or with every store and channel whose statistics were computed from other images, or apart.
     """
     for parameter, value, known in (
         ("scheme", scheme, SCHEMES),
@@ -97,8 +101,8 @@ def check_statistics(
             f"experiment {experiment!r}, channel {channel!r}: {what} in {listed(names)}"
             for (experiment, channel, what), names in faults.items()
         )
-        kinds = dict.fromkeys(kind for kind in _REMEDIES for *_, what in faults if what.endswith(kind))
-        remedy = ", ".join(_REMEDIES[kind] for kind in kinds)
+        kinds = (kind for kind in _REMEDIES for *_, what in faults if what.endswith(kind))
+        remedy = ", ".join(dict.fromkeys(_REMEDIES[kind] for kind in kinds))
         raise DynaclrError(f"normalization by {scheme} needs finite statistics, but {found} ({remedy})")
     stale = _stale(registry, scheme, (subtrahend, divisor), fovs, channels)
     if stale:
@@ -183,6 +187,6 @@ def _fault(statistics: Any, needed: tuple[str, ...], divisor: str | None) -> str
             return f"{name} is missing"
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
             return f"{name} is not finite"
-        if name == divisor and value == 0:
-            return f"{name} is zero"
+        if name == divisor and value <= _ROUNDS_TO_ZERO:
+            return f"{name} is negative" if value < 0 else f"{name} is zero" if value == 0 else f"{name} rounds to zero"
     return None

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from dynaclr.errors import DynaclrError
 from dynaclr.experiment import ExperimentRegistry
 from dynaclr.preprocess import WORK_FOLDER, PreprocessReport, check_statistics, compute_statistics
 from dynaclr.summaries import KEPT_VALUES, Accumulator, Summary, merged
+from dynaclr.transforms import NormalizeSampled
 from dynaclr_strategies.descriptions import FovDescription, RegistryDescription, WellDescription
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.writers import write_registry
@@ -449,6 +451,9 @@ def written() -> Iterator[Path]:
     [
         ("std", 0, "std is zero"),
         ("std", 0.0, "std is zero"),
+        ("std", 1e-46, "std rounds to zero"),
+        ("std", -1, "std is negative"),
+        ("std", -1e-46, "std is negative"),
         ("std", float("nan"), "std is not finite"),
         ("std", "wide", "std is not finite"),
         ("std", None, "std is missing"),
@@ -460,17 +465,8 @@ def written() -> Iterator[Path]:
 def test_unusable_statistics_are_named(
     written: Path, scheme: str, statistic: str, value: Any, what: str | None
 ) -> None:
-    """What a normalization needs must be there, finite, and not zero in the divisor; nothing else is needed."""
-    path = written.parent / "exp_alpha.zarr/B/1/0/.zattrs"
-    text = path.read_text()
-    content = json.loads(text)
-    table = content["normalization"]["GFP"][scheme]
-    (table["1"] if scheme == "timepoint_statistics" else table)[statistic] = value
-    path.write_text(json.dumps(content))
-    try:
-        registry = ExperimentRegistry.from_yaml(written)
-    finally:
-        path.write_text(text)
+    """What a normalization needs must be there, finite, and above zero in the divisor; nothing else is needed."""
+    registry = _with_statistic(written, scheme, statistic, value)
     if what is None:
         check_statistics(registry, scheme, "median", "std")
         return
@@ -479,6 +475,54 @@ def test_unusable_statistics_are_named(
     with pytest.raises(DynaclrError, match=re.escape(sentence)):
         check_statistics(registry, scheme, "median", "std")
     check_statistics(registry, scheme, "median", "std", fovs={"exp_alpha": ["A/1/0", "B/1/1"]})
+
+
+def _with_statistic(written: Path, scheme: str, statistic: str, value: Any) -> ExperimentRegistry:
+    """Open the registry while one statistic of FOV B/1/0, of frame 1 if of frames, is another."""
+    path = written.parent / "exp_alpha.zarr/B/1/0/.zattrs"
+    text = path.read_text()
+    content = json.loads(text)
+    table = content["normalization"]["GFP"][scheme]
+    (table["1"] if scheme == "timepoint_statistics" else table)[statistic] = value
+    path.write_text(json.dumps(content))
+    try:
+        return ExperimentRegistry.from_yaml(written)
+    finally:
+        path.write_text(text)
+
+
+REMEDIES = {
+    0: "(choose another divisor or leave those FOVs out)",
+    1e-46: "(choose another divisor or leave those FOVs out)",
+    -1: "(run `dynaclr preprocess` on the registry with overwrite)",
+    None: "(run `dynaclr preprocess` on the registry)",
+}
+
+
+@pytest.mark.parametrize("value", REMEDIES)
+def test_unusable_statistics_have_a_remedy(written: Path, value: float | None) -> None:
+    """A constant image needs another divisor; what no computation gives is computed again."""
+    registry = _with_statistic(written, "fov_statistics", "std", value)
+    with pytest.raises(DynaclrError, match=f"{re.escape(REMEDIES[value])}$"):
+        check_statistics(registry, "fov_statistics", "mean", "std")
+
+
+@settings(max_examples=50)
+@given(st.floats(-2, 2) | st.floats() | st.sampled_from([0.0, -0.0, 1e-46, 7e-46, 8e-46, 1e-38, 5e-324]))
+def test_before_training_is_refused_what_the_transform_would_refuse(written: Path, value: float) -> None:
+    """A divisor passes the check before training just where it passes in a batch, which then is finite."""
+    registry = _with_statistic(written, "fov_statistics", "std", value)
+    statistics = {"fov_statistics": {"mean": 0.0, "std": value}}
+    normalize = NormalizeSampled("ch_0")
+    batch = {"ch_0": torch.zeros(1, 1, 1, 1, 1), "norm_meta": [{"ch_0": statistics}]}
+    refused = []
+    for refuse in (lambda: check_statistics(registry, "fov_statistics", "mean", "std"), lambda: normalize(batch)):
+        try:
+            refuse()
+        except DynaclrError:
+            refused.append(refuse)
+    assert len(refused) in (0, 2)
+    assert refused or normalize(batch)["ch_0"].isfinite().all()
 
 
 @pytest.mark.parametrize("scheme", ["fov_statistics", "timepoint_statistics"])

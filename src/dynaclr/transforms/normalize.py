@@ -79,6 +79,13 @@ class NormalizeSampled(BatchTransform):
             for i, meta in enumerate(norm_meta)
         ]
         center, spread = torch.tensor(statistics, dtype=volume.dtype).unbind(1)
+        unusable = (spread <= 0).nonzero()  # compared here, since a divisor may be 0 in the dtype of the volume only
+        if len(unusable):
+            i = int(unusable[0])
+            raise DynaclrError(
+                f"sample {i} has {self.level} {self.divisor}={statistics[i][1]!r} of {key!r}, but a divisor must be "
+                f"above 0 in {volume.dtype}"
+            )
         channels = volume.shape[1]
         center, spread = (values[:, None].expand(-1, channels).to(volume.device) for values in (center, spread))
         normalized: Tensor = kornia.enhance.normalize(volume, center, spread)
@@ -93,10 +100,6 @@ class NormalizeSampled(BatchTransform):
             value = value[step]
         if not isinstance(value, (int, float, np.integer, np.floating)) or not math.isfinite(value):
             raise DynaclrError(f"sample {sample} has {self.level} {name}={value!r} of {key!r}, which is not finite")
-        if name == self.divisor and value <= 0:
-            raise DynaclrError(
-                f"sample {sample} has {self.level} {name}={value!r} of {key!r}, but a divisor must be above 0"
-            )
         return float(value)
 
 
