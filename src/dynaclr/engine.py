@@ -42,6 +42,10 @@ WARMUP_START = 1e-3
 _NEVER = torch.iinfo(torch.int64).max
 _LOOK_EVERY = 32
 
+_COUNTS = 2**30
+"""How much more a batch with negatives weighs than one without, in means over them: beside it, that one counts nothing;
+alone, it gives its 0 and no 0 / 0."""
+
 
 class ContrastiveModule(LightningModule):
     """Train an encoder so that a cell and its own later self lie close together and other cells apart.
@@ -56,7 +60,8 @@ class ContrastiveModule(LightningModule):
     ``euclidean_distance`` and ``negative`` likewise (`pair_statistics`); ``false_negatives/<stage>``, the share of the
     other cells of a batch that are of the anchor's own lineage, which `NTXentHCL` leaves out if it has
     ``mask_same_lineage``; ``hcl/published_beta`` and ``hcl/clamped_share/<stage>`` for `NTXentHCL`; and the images
-    ``samples/<stage>`` (`sample_grid`), if the logger takes images as TensorBoard does.
+    ``samples/<stage>`` (`sample_grid`), if the logger takes images as TensorBoard does. An epoch's means over
+    negatives, and its ``false_negatives``, are those of its batches of two or more, and 0 if it has none.
 
     Parameters
     ----------
@@ -194,8 +199,8 @@ class ContrastiveModule(LightningModule):
             scalars["hcl/published_beta"] = loss.new_tensor(self.loss_function.published_beta)
             scalars[f"hcl/clamped_share/{stage}"] = self.loss_function.last_clamped_share
         for name, value in scalars.items():
-            # A batch of one has no negatives: it counts nothing, yet every rank logs every name, as syncing needs.
-            weight = 0 if size == 1 and "negative" in name else size
+            # A batch of one has no negatives, yet every rank logs every name, as syncing needs.
+            weight = (1 if size == 1 else size * _COUNTS) if "negative" in name else size
             log(name, value, on_step=False, batch_size=weight)
 
     def _watch(self, loss: Tensor, batch_idx: int) -> None:

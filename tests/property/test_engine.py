@@ -275,6 +275,23 @@ def test_a_batch_of_one_does_not_count_as_negatives() -> None:
     assert means[0] == pytest.approx(means[1])
 
 
+@pytest.mark.parametrize("views", [("anchor", "positive"), THREE])
+def test_batches_of_one_log_no_nan(views: tuple[str, ...]) -> None:
+    """Where no batch has a negative, what is logged about negatives is 0; those a batch brings along count."""
+    loss = NTXentLoss() if len(views) == 2 else nn.TripletMarginLoss()
+    with tempfile.TemporaryDirectory() as folder:
+        runner = trainer(folder)
+        runner.fit(module(loss), loader(1, 1, views=views), loader(1, 1, views=views))
+    logged = {name: float(value) for name, value in runner.callback_metrics.items()}
+    assert all(map(math.isfinite, logged.values())), logged
+    for stage in ("train", "val"):
+        about_negatives = [
+            logged[f"metrics/{name}_negative/{stage}"] for name in ("cosine_similarity", "euclidean_distance")
+        ]
+        assert any(about_negatives) == ("negative" in views)
+        assert logged[f"false_negatives/{stage}"] == 0
+
+
 def test_a_loss_that_is_not_finite_stops_the_run() -> None:
     """The error names the step, the epoch and the learning rate."""
     batches = [Batches()[number] for number in range(3)]
