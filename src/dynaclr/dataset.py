@@ -13,6 +13,7 @@ from dynaclr.errors import DynaclrError
 from dynaclr.lineage import IntArray
 from dynaclr.pixels import Image, PatchReader
 from dynaclr.positives import PositiveDraw
+from dynaclr.tau_sampling import hours_range
 
 if TYPE_CHECKING:
     from dynaclr.index import MultiExperimentIndex
@@ -105,6 +106,7 @@ class MultiExperimentTripletDataset(Dataset[Batch]):
         cache_pool_bytes: int = 0,
         seed: int = 0,
     ) -> None:
+        hours_range(tau_range_hours, "tau_range_hours")
         if tuple(tau_range_hours) != tuple(index.tau_range_hours):
             raise DynaclrError(
                 f"tau_range_hours is {tuple(tau_range_hours)!r}, but needs to be the index's own "

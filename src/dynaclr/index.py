@@ -35,6 +35,7 @@ from dynaclr.observations import (
     row_groups,
     stack_tables,
 )
+from dynaclr.tau_sampling import hours_range
 from dynaclr.tracks import CheckedTracks, check_tracks, read_tracks
 
 _logger = logging.getLogger(__name__)
@@ -86,8 +87,8 @@ class MultiExperimentIndex:
     Raises
     ------
     DynaclrError
-        If a FOV is smaller than the window, an entry of ``include_wells`` or ``exclude_fovs`` matches nothing, or an
-        experiment is left without a row.
+        If ``tau_range_hours`` is no range, a FOV is smaller than the window, an entry of ``include_wells`` or
+        ``exclude_fovs`` matches nothing, or an experiment is left without a row.
     TracksError
         If a tracking table is not what it should be; see `dynaclr.tracks.check_tracks`.
 
@@ -112,6 +113,7 @@ class MultiExperimentIndex:
         self.registry = registry
         self.z_range = checked_z_range(z_range)
         self.yx_patch_size = whole_pair("yx_patch_size", yx_patch_size, at_least=1)
+        hours_range(tau_range_hours, "tau_range_hours")
         self.tau_range_hours = (tau_range_hours[0], tau_range_hours[1])
         self._tau_frames = {name: registry.tau_range_frames(name, self.tau_range_hours) for name in registry.names}
         fovs = select_fovs(all_fovs(registry), include_wells, exclude_fovs)

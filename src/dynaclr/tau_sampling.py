@@ -17,13 +17,15 @@ _STEEPEST_GROWTH = -700.0
 """Below this decay rate ``exp`` leaves the range of float64."""
 
 
-def hours_range(tau_range_hours: Sequence[float]) -> tuple[Fraction, Fraction]:
+def hours_range(tau_range_hours: Sequence[float], parameter: str = "tau_range") -> tuple[Fraction, Fraction]:
     """Check a range of hours and return it exactly as its decimal text says.
 
     Parameters
     ----------
     tau_range_hours
         The smallest and the largest offset in hours, both included.
+    parameter
+        What errors call it.
 
     Returns
     -------
@@ -42,11 +44,11 @@ def hours_range(tau_range_hours: Sequence[float]) -> tuple[Fraction, Fraction]:
     """
     bounds = _two_numbers(tau_range_hours)
     if bounds is None or not all(isfinite(bound) for bound in bounds):
-        raise DynaclrError(f"tau_range is {tau_range_hours!r}, but needs two finite numbers of hours, (min, max)")
+        raise DynaclrError(f"{parameter} is {tau_range_hours!r}, but needs two finite numbers of hours, (min, max)")
     if bounds[0] < 0:
-        raise DynaclrError(f"tau_range is {tau_range_hours!r}, but needs hours that are not negative")
+        raise DynaclrError(f"{parameter} is {tau_range_hours!r}, but needs hours that are not negative")
     if bounds[0] > bounds[1]:
-        raise DynaclrError(f"tau_range is {tau_range_hours!r}, but needs the smaller number of hours first")
+        raise DynaclrError(f"{parameter} is {tau_range_hours!r}, but needs the smaller number of hours first")
     return exact(bounds[0]), exact(bounds[1])
 
 

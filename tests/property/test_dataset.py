@@ -268,6 +268,10 @@ def test_without_fit_an_observation_has_these_columns() -> None:
     ("options", "sentence"),
     [
         (
+            {"tau_range_hours": 0.5},
+            r"tau_range_hours is 0.5, but needs two finite numbers of hours, \(min, max\)",
+        ),
+        (
             {"tau_range_hours": (0.5, 3.0)},
             r"tau_range_hours is \(0.5, 3.0\), but needs to be the index's own \(0.5, 2.0\)",
         ),

@@ -127,6 +127,13 @@ def test_wells_that_one_side_of_a_split_lacks_leave_it_nothing() -> None:
         ({"yx_patch_size": (8.0, 8.0)}, r"yx_patch_size=\(.*\) needs two whole numbers of at least 1"),
         ({"yx_patch_size": 8}, r"yx_patch_size=8 needs two whole numbers"),
         ({"yx_patch_size": (8, 8, 8)}, r"yx_patch_size=\(.*\) needs two whole numbers of at least 1"),
+        ({"tau_range_hours": 0.5}, r"tau_range_hours is 0.5, but needs two finite numbers of hours, \(min, max\)"),
+        ({"tau_range_hours": (0.5,)}, r"tau_range_hours is \(0.5,\), but needs two finite numbers of hours"),
+        ({"tau_range_hours": (0.5, 1.0, 2.0)}, r"tau_range_hours is \(0.5, 1.0, 2.0\), but needs two finite numbers"),
+        (
+            {"tau_range_hours": (2.0, 0.5)},
+            r"tau_range_hours is \(2.0, 0.5\), but needs the smaller number of hours first",
+        ),
         ({"include_wells": ["A/2"]}, r"include_wells has 'A/2', which matches no well and no FOV; did you mean 'A/1'"),
         ({"exclude_fovs": ["exp_gamma:A/1"]}, r"exclude_fovs has 'exp_gamma:A/1', .*did you mean 'exp_"),
         ({"exclude_fovs": ["plate"]}, r"exclude_fovs has 'plate', .*; the experiments' wells are A/1, B/1"),
