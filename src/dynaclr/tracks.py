@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections import Counter
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
 
@@ -72,11 +73,13 @@ def read_tracks(
     are skipped, and counted.
     """
     try:
+        header = pd.read_csv(path, header=None, nrows=1, dtype=str, skip_blank_lines=False).iloc[0]
         # Types are inferred from whole columns, and empty lines are kept for the sake of the row numbers.
         frame = pd.read_csv(path, low_memory=False, skip_blank_lines=False)
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = " ".join(str(error).split())
         raise TracksError(f"{path} needs to be a CSV with a header, but cannot be read: {reason}") from error
+    _Reporter(path).repeated_columns(header.dropna())  # pandas gives a second column of one name another name
     if not isinstance(frame.index, pd.RangeIndex):
         raise TracksError(f"{path} has more values in a row than the {frame.shape[1]} columns of its header")
     frame.index = pd.RangeIndex(2, len(frame) + 2)
@@ -125,11 +128,12 @@ def check_tracks(
     Raises
     ------
     TracksError
-        If a required column is missing; ``track_id`` or ``t`` is not a whole number, negative, or beyond the movie;
-        ``y`` or ``x`` is not a finite number; a track has two rows in one frame or two parents; parents go in a circle;
-        or a parent does not start before its daughter.
+        If a required column is missing, or a column is there twice; ``track_id`` or ``t`` is not a whole number,
+        negative, or beyond the movie; ``y`` or ``x`` is not a finite number; a track has two rows in one frame or two
+        parents; parents go in a circle; or a parent does not start before its daughter.
     """
     report = _Reporter(source)
+    report.repeated_columns(frame.columns)
     report.missing_columns(frame)
     track_id = _whole_numbers(frame, "track_id", report)
     t = _whole_numbers(frame, "t", report)
@@ -309,6 +313,12 @@ class _Reporter:
 
     def __init__(self, source: Path | str) -> None:
         self.source = source
+
+    def repeated_columns(self, names: Iterable[Hashable]) -> None:
+        """Raise if a name is there twice, since only one of the columns could be read."""
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise TracksError(f"{self.source} needs each column once, but has {listed(twice)} more than once")
 
     def missing_columns(self, frame: pd.DataFrame) -> None:
         """Raise if a required column is missing; suggest what the table may call it."""

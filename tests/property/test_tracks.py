@@ -234,6 +234,10 @@ WRONG_FILES = {
         HEAD + "1,0,1,1,\n2,0,1,1,\n3,1,1,1,1\n3,2,1,1,1\n3,3,1,1,2\n",
         r"the same in all rows of a track, but track 3 has 1, 2 \(rows 4, 6\)",
     ),
+    "column twice": (
+        "track_id,t,y,x,t,area,x\n1,0,1,1,0,1,1\n",
+        r"tracks\.csv needs each column once, but has 't', 'x' more than once",
+    ),
     "text as parent": (HEAD + "1,0,1,1,mother\n", r"parent_track_id needs to be a number, got 'mother' \(row 2\)"),
     "fraction of parent": (HEAD + "1,0,1,1,0.5\n", r"parent_track_id needs to be a whole number.*0\.5 \(row 2\)"),
     "imprecise parent": (HEAD + "1,0,1,1,\n2,1,1,1,9007199254740993\n", r"less than 2\*\*53.*\(row 3\)"),
@@ -303,6 +307,14 @@ def test_a_file_that_is_not_text_gets_a_sentence() -> None:
         path.write_bytes(b"track_id,t,y,x\n\xff\xfe,0,1,1\n")
         with pytest.raises(TracksError, match=r"tracks\.csv needs to be a CSV with a header, but cannot be read"):
             read_tracks(path, num_frames=FRAMES)
+
+
+def test_columns_are_named_by_the_file() -> None:
+    """A column that is called like pandas calls a second one is a column; a table in memory has each once too."""
+    assert csv("track_id,t,y,x,t.1,,\n1,0,1,1,7,,\n").frame["t.1"].tolist() == [7]
+    frame = pd.DataFrame([[1, 0, 1.0, 1.0, 0]], columns=["track_id", "t", "y", "x", "t"])
+    with pytest.raises(TracksError, match=r"tracks\.csv needs each column once, but has 't' more than once"):
+        check(frame)
 
 
 def test_a_header_alone_is_an_empty_table() -> None:
