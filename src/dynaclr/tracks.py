@@ -109,7 +109,7 @@ def check_tracks(
     Where ``parent_track_id`` exists, ``id`` and ``parent_id`` are passed through and not consulted.
 
     A parent that is missing, NaN, negative, the track itself or not in the FOV means a founder; so does 0 where the
-    FOV has no track 0.
+    FOV has no track 0. Where some rows of a track have an empty ``parent_track_id``, the others tell the parent.
 
     Parameters
     ----------
@@ -203,6 +203,7 @@ def _settle_parents(
 
 def _parents_by_track(frame: pd.DataFrame, tracks: _Tracks, founder_parent: int | None, report: _Reporter) -> _Parents:
     values = _whole_numbers(frame, "parent_track_id", report, missing=FOUNDER)
+    values = _filled_within(values, frame["parent_track_id"].notna().to_numpy(), tracks)
     found, is_known = find_sorted(tracks.ids, values)
     is_known &= (values >= 0) & (found != tracks.of_row)
     if founder_parent is not None:
@@ -218,6 +219,16 @@ def _parents_by_track(frame: pd.DataFrame, tracks: _Tracks, founder_parent: int 
             tracks.rows[of_one & (differs | tracks.is_first)],
         )
     return _Parents("parent_track_id", values, track)
+
+
+def _filled_within(values: IntArray, is_given: BoolArray, tracks: _Tracks) -> IntArray:
+    """Return the values with those that are not given replaced by the track's first that is, if there is one."""
+    if is_given.all():
+        return values
+    places = np.where(is_given, np.arange(values.size), values.size)
+    first = np.minimum.reduceat(places, np.flatnonzero(tracks.is_first))[tracks.of_row]
+    filled: IntArray = np.append(values, FOUNDER)[np.where(is_given, places, first)]
+    return filled
 
 
 def _parents_by_row(frame: pd.DataFrame, tracks: _Tracks, founder_parent: int | None, report: _Reporter) -> _Parents:

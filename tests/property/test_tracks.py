@@ -85,6 +85,25 @@ def test_parents_mean_what_the_specification_says(rows: Rows) -> None:
     assert checked.impossible_parents == 0
 
 
+@given(track_tables(), st.data())
+def test_one_row_may_tell_the_parent_of_a_track(rows: Rows, data: st.DataObject) -> None:
+    """Cells that are empty beside a given parent say nothing, in whichever rows of the track they are."""
+    told = {
+        track: data.draw(st.sampled_from([i for i, row in enumerate(rows) if row["track_id"] == track]))
+        for track in {row["track_id"] for row in rows}
+    }
+    emptied = [
+        {
+            **row,
+            "parent_track_id": None
+            if told[row["track_id"]] != i and data.draw(st.booleans())
+            else row["parent_track_id"],
+        }
+        for i, row in enumerate(rows)
+    ]
+    assert parents_of(check(table(emptied))) == naive_parents(rows)
+
+
 @given(track_tables())
 def test_rows_are_kept_and_sorted(rows: Rows) -> None:
     """Every row comes back once, in the order of track id and frame, with its own position and plain types."""
@@ -233,6 +252,14 @@ WRONG_FILES = {
     "two parents": (
         HEAD + "1,0,1,1,\n2,0,1,1,\n3,1,1,1,1\n3,2,1,1,1\n3,3,1,1,2\n",
         r"the same in all rows of a track, but track 3 has 1, 2 \(rows 4, 6\)",
+    ),
+    "two parents and none": (
+        HEAD + "1,0,1,1,\n2,0,1,1,\n3,1,1,1,\n3,2,1,1,1\n3,3,1,1,2\n",
+        r"the same in all rows of a track, but track 3 has 1, 2 \(rows 4, 6\)",
+    ),
+    "a parent and no parent": (
+        HEAD + "1,0,1,1,\n3,1,1,1,1\n3,2,1,1,-1\n3,3,1,1,\n",
+        r"the same in all rows of a track, but track 3 has -1, 1 \(rows 3, 4\)",
     ),
     "column twice": (
         "track_id,t,y,x,t,area,x\n1,0,1,1,0,1,1\n",
