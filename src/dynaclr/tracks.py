@@ -45,7 +45,8 @@ class CheckedTracks(NamedTuple):
 def find_tracks_csv(tracks_path: Path, fov_name: str) -> Path | None:
     """Return the only CSV of a FOV, ``<tracks_path>/<row>/<col>/<fov>/*.csv``, or ``None`` where there is none.
 
-    Names that begin with a dot are left alone: file managers leave such copies (``._tracks.csv``) on shared drives.
+    Capitals do not matter (``.CSV``). Names that begin with a dot are left alone: file managers leave such copies
+    (``._tracks.csv``) on shared drives.
 
     Raises
     ------
@@ -53,7 +54,7 @@ def find_tracks_csv(tracks_path: Path, fov_name: str) -> Path | None:
         If there are several.
     """
     folder = tracks_path / fov_name
-    found = sorted(path for path in folder.glob("*.csv") if not path.name.startswith("."))
+    found = sorted(path for path in folder.glob("*.[cC][sS][vV]") if not path.name.startswith("."))
     if len(found) > 1:
         names = listed((path.name for path in found), str)
         raise TracksError(f"{folder} needs exactly one CSV, got {len(found)}: {names}")

@@ -394,3 +394,15 @@ def test_the_only_csv_of_a_fov_is_found() -> None:
         (root / "A/1/0/more.csv").touch()
         with pytest.raises(TracksError, match=r"A/1/0 needs exactly one CSV, got 2: cells\.csv, more\.csv"):
             find_tracks_csv(root, "A/1/0")
+
+
+def test_a_csv_may_be_called_so_in_capitals() -> None:
+    """Instruments write names in capitals; a table in both spellings is one too many."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "A/1/0").mkdir(parents=True)
+        (root / "A/1/0/TRACKS.CSV").touch()
+        assert find_tracks_csv(root, "A/1/0") == root / "A/1/0/TRACKS.CSV"
+        (root / "A/1/0/cells.csv").touch()
+        with pytest.raises(TracksError, match=r"A/1/0 needs exactly one CSV, got 2: TRACKS\.CSV, cells\.csv"):
+            find_tracks_csv(root, "A/1/0")
