@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
@@ -13,6 +15,21 @@ from dynaclr.errors import DynaclrError
 def is_list(values: object) -> TypeGuard[Sequence[Any]]:
     """Tell whether a value is a list, a tuple or another sequence, and no text."""
     return isinstance(values, Sequence) and not isinstance(values, str)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell whether a value is a real, finite number of Python or NumPy; a bool is a mistake here, not a number.
+
+    Examples
+    --------
+    >>> is_number(3), is_number(np.float32(0.5)), is_number(math.nan), is_number("3"), is_number(True)
+    (True, True, False, False, False)
+    """
+    if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
+        return False
+    if isinstance(value, int):
+        return abs(value) <= sys.float_info.max  # beyond the largest float an integer is no use either
+    return math.isfinite(value)
 
 
 def is_whole(value: object) -> bool:

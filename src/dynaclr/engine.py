@@ -18,7 +18,7 @@ from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from dynaclr.checks import is_whole, whole
+from dynaclr.checks import is_number, is_whole, whole
 from dynaclr.encoder import ContrastiveEncoder
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.loss import NTXentHCL
@@ -101,7 +101,7 @@ class ContrastiveModule(LightningModule):
     ) -> None:
         super().__init__()
         _check_loss(loss_function)
-        if not (math.isfinite(lr) and lr > 0):
+        if not (is_number(lr) and lr > 0):
             raise DynaclrError(f"lr={lr!r} needs a positive, finite number")
         if schedule not in get_args(Schedule):
             known = get_args(Schedule)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -12,6 +13,7 @@ from pytorch_metric_learning.losses import NTXentLoss
 from torch import Tensor
 from torch.nn import functional
 
+from dynaclr.checks import is_number
 from dynaclr.errors import DynaclrError, did_you_mean
 
 __all__ = ["BetaOn", "NTXentHCL"]
@@ -94,9 +96,10 @@ class NTXentHCL(NTXentLoss):  # type: ignore[misc]
         mask_same_lineage: bool = False,
         **kwargs: Any,
     ) -> None:
-        _check_number("temperature", temperature, temperature > 0, "a finite number above 0")
-        _check_number("beta", beta, 0 <= beta <= LARGEST_BETA, f"a finite number from 0 to {LARGEST_BETA:g}")
-        _check_number("tau_plus", tau_plus, 0 <= tau_plus < 1, "a number in [0, 1)")
+        temperature = _number("temperature", temperature, lambda value: value > 0, "a finite number above 0")
+        needs = f"a finite number from 0 to {LARGEST_BETA:g}"
+        beta = _number("beta", beta, lambda value: 0 <= value <= LARGEST_BETA, needs)
+        tau_plus = _number("tau_plus", tau_plus, lambda value: 0 <= value < 1, "a number in [0, 1)")
         if beta_on not in get_args(BetaOn):
             names = " or ".join(map(repr, get_args(BetaOn)))
             raise DynaclrError(f"beta_on={beta_on!r} must be {names}{did_you_mean(beta_on, get_args(BetaOn))}")
@@ -381,6 +384,7 @@ def _at_least_float32(rows: Tensor) -> Tensor:
     return rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
 
 
-def _check_number(name: str, value: float, fits: bool, needs: str) -> None:
-    if not (fits and math.isfinite(value)):
+def _number(name: str, value: float, fits: Callable[[float], bool], needs: str) -> float:
+    if not (is_number(value) and fits(float(value))):  # a float16 cannot be compared with large numbers
         raise DynaclrError(f"{name}={value!r} must be {needs}")
+    return float(value)

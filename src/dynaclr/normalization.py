@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from math import isfinite
 from typing import Any
 
+from dynaclr.checks import is_number
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.experiment import ExperimentConfig, ExperimentRegistry
 from dynaclr.plate import Position
@@ -185,7 +185,7 @@ def _fault(statistics: Any, needed: tuple[str, ...], divisor: str | None) -> str
         value = statistics.get(name) if isinstance(statistics, dict) else None
         if value is None:
             return f"{name} is missing"
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+        if not is_number(value):
             return f"{name} is not finite"
         if name == divisor and value <= _ROUNDS_TO_ZERO:
             return f"{name} is negative" if value < 0 else f"{name} is zero" if value == 0 else f"{name} rounds to zero"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dynaclr.checks import is_number
 from dynaclr.errors import DynaclrError
 from dynaclr.exact import exact
 
@@ -179,7 +180,7 @@ def _check_draw(tau_min: int, tau_max: int, decay_rate: float) -> None:
     """Refuse a range of frames or a decay rate that no draw can be made from."""
     if not 0 <= tau_min <= tau_max:
         raise DynaclrError(f"tau_min={tau_min!r} and tau_max={tau_max!r}, but they need 0 <= tau_min <= tau_max")
-    if not isfinite(decay_rate) or decay_rate < _STEEPEST_GROWTH:
+    if not is_number(decay_rate) or decay_rate < _STEEPEST_GROWTH:
         raise DynaclrError(
             f"tau_decay_rate is {decay_rate!r}, but needs a finite number, at least {_STEEPEST_GROWTH}, "
             f"because exp({-_STEEPEST_GROWTH:.0f}) = {exp(-_STEEPEST_GROWTH):.0e} is the largest weight"

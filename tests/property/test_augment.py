@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -33,12 +34,25 @@ def test_gradients_stop_at_dropped_channels() -> None:
         ([0], None, r"p=None must be a probability"),
         ([0], 1.5, r"p=1.5 must be a probability in \[0, 1\]"),
         ([0], float("nan"), r"p=nan must be a probability"),
+        ([0], "0.5", r"p='0.5' must be a probability"),
+        ([0], True, r"p=True must be a probability"),
+        ([0], np.float32(1.5), r"p=.*1.5.* must be a probability"),
     ],
 )
 def test_wrong_parameters_are_refused(channels: Any, p: float, sentence: str) -> None:
     """Channels and probability are checked when the module is made."""
     with pytest.raises(DynaclrError, match=sentence):
         ChannelDropout(channels, p)
+
+
+@pytest.mark.parametrize("kind", [float, np.float16, np.float32, np.float64])
+def test_a_probability_may_be_a_number_of_numpy(kind: type) -> None:
+    """The same seed drops the same channels."""
+    dropped = []
+    for p in (0.5, kind(0.5)):
+        torch.manual_seed(0)
+        dropped.append(ChannelDropout([1], p)(torch.ones(9, 2)))
+    assert torch.equal(*dropped)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -1,13 +1,17 @@
-"""Whole numbers are recognised whatever type holds them."""
+"""Numbers are recognised whatever type holds them."""
 
 from __future__ import annotations
+
+import math
+import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynaclr.checks import is_list, whole, whole_pair
+from dynaclr.checks import is_list, is_number, whole, whole_pair
 from dynaclr.errors import DynaclrError
 
 _WHOLE = st.integers(-100, 100)
@@ -43,6 +47,23 @@ def test_nothing_else_is_a_whole_number(value: object) -> None:
         whole("n", value)
     with pytest.raises(DynaclrError, match=r"needs two whole numbers$"):
         whole_pair("n", [1, value])
+
+
+@given(value=st.integers(-100, 100), kind=st.sampled_from([int, float, np.int8, np.int64, np.float16, np.float32]))
+def test_numbers_of_python_and_numpy_are_numbers(value: int, kind: type) -> None:
+    """Whole or not, of any width."""
+    assert is_number(kind(value))
+    assert is_number(np.uint64(abs(value)))
+    assert is_number(value + 0.5)
+
+
+_NOT_FINITE = [math.nan, math.inf, -math.inf, np.float32(math.nan), np.float16(math.inf), int(sys.float_info.max) * 10]
+
+
+@pytest.mark.parametrize("value", [True, np.True_, "1", None, [1], 1j, Fraction(1, 2), np.array([1.0]), *_NOT_FINITE])
+def test_nothing_else_is_a_number(value: object) -> None:
+    """Neither truth values nor texts, nor what no float can hold."""
+    assert not is_number(value)
 
 
 @pytest.mark.parametrize("values", ["12", 12, [1], [1, 2, 3], {1, 2}, np.array([1, 2])])

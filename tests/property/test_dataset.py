@@ -275,6 +275,7 @@ def test_without_fit_an_observation_has_these_columns() -> None:
             {"tau_range_hours": (0.5, 3.0)},
             r"tau_range_hours is \(0.5, 3.0\), but needs to be the index's own \(0.5, 2.0\)",
         ),
+        ({"tau_decay_rate": "2"}, "tau_decay_rate is '2', but needs a finite number"),
         ({"tau_decay_rate": float("nan")}, "tau_decay_rate is nan, but needs a finite number"),
         ({"cache_pool_bytes": -1}, "cache_pool_bytes=-1 needs a whole number of at least 0"),
         ({"cache_pool_bytes": 1.5}, "cache_pool_bytes=1.5 needs a whole number of at least 0"),

@@ -479,6 +479,7 @@ def test_shapes_and_unknown_weights_are_named() -> None:
         ({"loss": nn.MSELoss()}, r"loss_function=MSELoss\(\) needs to be NTXentHCL"),
         ({"lr": 0}, "lr=0 needs a positive, finite number"),
         ({"lr": math.nan}, "lr=nan needs"),
+        ({"lr": "1e-3"}, "lr='1e-3' needs a positive, finite number"),
         ({"schedule": "Cosine"}, "schedule='Cosine' needs one of .*did you mean 'WarmupCosine'"),
         ({"log_batches_per_epoch": -1}, "log_batches_per_epoch=-1 needs a whole number"),
         ({"log_samples_per_batch": 0.5}, "log_samples_per_batch=0.5 needs a whole number"),

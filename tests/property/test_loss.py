@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -209,6 +210,16 @@ def test_is_a_module_like_others() -> None:
     assert (made.temperature, made.beta, made.beta_on, made.mask_same_lineage) == (0.1, 0.7, "logit", True)
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_parameters_may_be_numbers_of_numpy(kind: type) -> None:
+    """The loss is that of Python's numbers, and so is what the log says of it."""
+    batch, numbers = random_batch(6), (0.5, 0.25, 0.125)
+    temperature, beta, tau_plus = map(kind, numbers)
+    made = NTXentHCL(temperature, beta, tau_plus=tau_plus)
+    assert made(*batch) == NTXentHCL(*numbers[:2], tau_plus=numbers[2])(*batch)
+    assert type(made.published_beta) is float
+
+
 def test_does_not_import_monai() -> None:
     """The loss alone does not wait for MONAI."""
     code = "import sys, dynaclr.loss; sys.exit('monai' in sys.modules)"
@@ -220,6 +231,9 @@ def test_does_not_import_monai() -> None:
     [
         ({"temperature": 0}, r"temperature=0 must be a finite number above 0"),
         ({"temperature": math.inf}, r"temperature=inf must be"),
+        ({"temperature": "0.1"}, r"temperature='0.1' must be a finite number above 0"),
+        ({"temperature": True}, r"temperature=True must be"),
+        ({"beta": None}, r"beta=None must be"),
         ({"temperature": math.nan}, r"temperature=nan must be"),
         ({"beta": -0.1}, r"beta=-0.1 must be a finite number from 0 to 1e\+30"),
         ({"beta": math.inf}, r"beta=inf must be"),

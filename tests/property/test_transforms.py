@@ -322,6 +322,33 @@ def test_noise_has_its_moments() -> None:
     assert spread.mean().item() == pytest.approx(0.25, abs=0.1)
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_numbers_of_numpy_are_numbers(kind: type) -> None:
+    """What is given as NumPy's numbers, one or in pairs, does what Python's do."""
+
+    def chain(number: Callable[[float], Any]) -> list[Callable[[dict[str, Any]], dict[str, Any]]]:
+        one, half = number(1), number(0.5)
+        return [
+            ScaleIntensityRangePercentilesd("ch_0", one, number(99), number(0), one),
+            RandAffined("ch_0", one, half, [half], [(half, one)], [half]),
+            RandAdjustContrastd("ch_0", one, number(2)),
+            RandAdjustContrastd("ch_0", half, (half, one)),
+            RandScaleIntensityd("ch_0", one, half),
+            RandGaussianSmoothd("ch_0", one, (half, one), (half, one), (half, one)),
+            RandGaussianNoised("ch_0", one, half, one),
+        ]
+
+    results = []
+    for number in (float, kind):
+        torch.manual_seed(0)
+        batch: dict[str, Any] = {"ch_0": noisy(3, 1, 3, 6, 6)}
+        for step in chain(number):
+            batch = step(batch)
+        results.append(batch["ch_0"])
+    assert results[1].dtype == torch.float32
+    torch.testing.assert_close(results[0], results[1])
+
+
 def test_config_files_make_them() -> None:
     """Class paths and MONAI's argument names are enough to make a chain that MONAI's `Compose` runs."""
     steps: list[tuple[str, dict[str, Any]]] = [
@@ -389,6 +416,10 @@ def test_missing_keys_can_be_allowed() -> None:
         (lambda: NormalizeSampled("a", divisor="mean"), "divisor='mean' must be 'std' or 'iqr'"),  # type: ignore[arg-type]
         (lambda: ScaleIntensityRangePercentilesd("a", 99, 1, 0, 1), "lower=99 and upper=1 must be percentiles"),
         (lambda: ScaleIntensityRangePercentilesd("a", 1, 99, 1, 0), "b_min=1 and b_max=0 must be"),
+        (lambda: ScaleIntensityRangePercentilesd("a", "1", 99, 0, 1), "lower='1' and upper=99 must be percentiles"),  # type: ignore[arg-type]
+        (lambda: RandScaleIntensityd("a", prob="1"), r"prob='1' must be a probability in \[0, 1\]"),  # type: ignore[arg-type]
+        (lambda: RandScaleIntensityd("a", factors=math.inf), "factors=inf must be a pair of finite numbers"),
+        (lambda: RandAdjustContrastd("a", gamma=np.float32(0.25)), "gamma=.*0.25.* must be above 0.5"),
         (lambda: RandScaleIntensityd("a", prob=1.1), r"prob=1.1 must be a probability in \[0, 1\]"),
         (lambda: RandScaleIntensityd("a", factors=(1, 2, 3)), r"factors=\(1, 2, 3\) must be a pair of finite numbers"),  # type: ignore[arg-type]
         (lambda: RandAdjustContrastd("a", gamma=0.4), "gamma=0.4 must be above 0.5"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -13,6 +11,7 @@ import numpy as np
 
 from dynaclr.cascade.rounding import SystematicRounding
 from dynaclr.cascade.strata import HPI
+from dynaclr.checks import is_number
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.exact import exact, slack
 
@@ -36,21 +35,12 @@ def as_columns(value: str | Sequence[str], parameter: str) -> tuple[str, ...]:
     return columns
 
 
-def _is_finite(value: object) -> bool:
-    """Tell whether this is a real, finite number; a bool is a mistake here, not a number."""
-    if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
-        return False
-    if isinstance(value, int):
-        return abs(value) <= sys.float_info.max  # beyond the largest float an integer is no use either
-    return math.isfinite(value)
-
-
 def _proportions(given: Mapping[Hashable, float], parameter: str) -> dict[Hashable, float]:
     """Return a copy of what the user wrote, checked, so that a later change to the original changes nothing."""
     if not isinstance(given, Mapping):
         raise DynaclrError(f"{parameter}={given!r} needs a mapping from label to number")
     for name, value in given.items():
-        if not _is_finite(value) or value < 0:
+        if not is_number(value) or value < 0:
             raise DynaclrError(f"{parameter}[{name!r}]={value!r} needs a finite number that is not negative")
     if not any(given.values()):
         raise DynaclrError(f"{parameter}={dict(given)!r} needs at least one number above 0")
@@ -139,7 +129,7 @@ class LeakAxis:
     leaky: float = 0.0
 
     def __post_init__(self) -> None:
-        if not _is_finite(self.leaky) or not 0 <= self.leaky < 1:
+        if not is_number(self.leaky) or not 0 <= self.leaky < 1:
             raise DynaclrError(f"leaky={self.leaky!r} needs a number in [0, 1)")
 
     def count(self, batch_size: int, groups: int) -> int:
@@ -222,11 +212,11 @@ class TimeAxis:
     columns: tuple[str, ...] = (HPI,)
 
     def __post_init__(self) -> None:
-        if not _is_finite(self.window_hours) or self.window_hours < 0:
+        if not is_number(self.window_hours) or self.window_hours < 0:
             raise DynaclrError(
                 f"temporal_window_hours={self.window_hours!r} needs a finite number of hours that is not negative"
             )
-        if not _is_finite(self.global_fraction) or not 0 <= self.global_fraction <= 1:
+        if not is_number(self.global_fraction) or not 0 <= self.global_fraction <= 1:
             raise DynaclrError(f"temporal_global_fraction={self.global_fraction!r} needs a number in [0, 1]")
 
     def focal_count(self, primary: int) -> int:

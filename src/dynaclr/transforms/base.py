@@ -12,7 +12,7 @@ import torch
 from monai.transforms.transform import MapTransform
 from torch import Tensor
 
-from dynaclr.checks import is_list
+from dynaclr.checks import is_list, is_number
 from dynaclr.errors import DynaclrError, did_you_mean
 
 Bounds = tuple[float, float]
@@ -132,7 +132,7 @@ class RandBatchTransform(BatchTransform):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        if not 0 <= prob <= 1:
+        if not is_number(prob) or not 0 <= prob <= 1:
             raise DynaclrError(f"prob={prob!r} must be a probability in [0, 1]")
         self.prob = prob
         self.generator = generator
@@ -215,9 +215,5 @@ def pair(name: str, value: object, *, at_least: float = -math.inf) -> Bounds:
     if len(numbers) != 2 or not all(is_number(number) and number >= at_least for number in numbers):
         bound = "" if at_least == -math.inf else f" of at least {at_least:g}"
         raise DynaclrError(f"{name}={value!r} must be a pair of finite numbers{bound}")
-    return min(numbers), max(numbers)
-
-
-def is_number(value: object) -> bool:
-    """Whether `value` is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    low, high = sorted(map(float, numbers))
+    return low, high

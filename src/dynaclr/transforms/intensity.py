@@ -10,8 +10,9 @@ from kornia.enhance import adjust_gamma
 from kornia.filters import filter3d, get_gaussian_erf_kernel1d
 from torch import Tensor
 
+from dynaclr.checks import is_number
 from dynaclr.errors import DynaclrError
-from dynaclr.transforms.base import Bounds, RandBatchTransform, is_number, pair, per_sample
+from dynaclr.transforms.base import Bounds, RandBatchTransform, pair, per_sample
 
 TRUNCATE = 4.0
 """Gaussian kernels end at this many standard deviations, as in MONAI."""
@@ -48,9 +49,9 @@ class RandAdjustContrastd(RandBatchTransform):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(keys, prob, allow_missing_keys, generator)
-        if isinstance(gamma, (int, float)) and not gamma > 0.5:
+        if is_number(gamma) and not gamma > 0.5:
             raise DynaclrError(f"gamma={gamma!r} must be above 0.5, or a pair of numbers: it stands for (0.5, gamma)")
-        self.gamma = pair("gamma", (0.5, gamma) if isinstance(gamma, (int, float)) else gamma, at_least=0)
+        self.gamma = pair("gamma", (0.5, gamma) if is_number(gamma) else gamma, at_least=0)
 
     def change(self, volume: Tensor) -> Tensor:
         """Return the samples with other contrasts."""
@@ -95,7 +96,7 @@ class RandScaleIntensityd(RandBatchTransform):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(keys, prob, allow_missing_keys, generator)
-        self.factors = pair("factors", (-factors, factors) if isinstance(factors, (int, float)) else factors)
+        self.factors = pair("factors", (-float(factors), factors) if is_number(factors) else factors)
 
     def change(self, volume: Tensor) -> Tensor:
         """Return the samples scaled."""
@@ -195,8 +196,8 @@ class RandGaussianNoised(RandBatchTransform):
             raise DynaclrError(f"mean={mean!r} must be a finite number")
         if not is_number(std) or std < 0:
             raise DynaclrError(f"std={std!r} must be a finite number of at least 0")
-        self.mean = mean
-        self.std = std
+        self.mean = float(mean)
+        self.std = float(std)
         self.sample_std = sample_std
 
     def change(self, volume: Tensor) -> Tensor:

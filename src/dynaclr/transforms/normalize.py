@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -11,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dynaclr.checks import is_number
 from dynaclr.errors import DynaclrError, did_you_mean
-from dynaclr.transforms.base import BatchTransform, is_number
+from dynaclr.transforms.base import BatchTransform
 
 Level = Literal["fov_statistics", "dataset_statistics", "timepoint_statistics"]
 Subtrahend = Literal["mean", "median"]
@@ -98,7 +98,7 @@ class NormalizeSampled(BatchTransform):
                 remedy = "; `dynaclr preprocess` writes statistics to the store"
                 raise DynaclrError(f"sample {sample} has no {self.level} {name!r} of {key!r}{remedy}")
             value = value[step]
-        if not isinstance(value, (int, float, np.integer, np.floating)) or not math.isfinite(value):
+        if not is_number(value):
             raise DynaclrError(f"sample {sample} has {self.level} {name}={value!r} of {key!r}, which is not finite")
         return float(value)
 
@@ -142,16 +142,16 @@ class ScaleIntensityRangePercentilesd(BatchTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        if not 0 <= lower < upper <= 100:
+        if not (is_number(lower) and is_number(upper) and 0 <= lower < upper <= 100):
             raise DynaclrError(f"lower={lower!r} and upper={upper!r} must be percentiles, 0 <= lower < upper <= 100")
         low, high = 0.0 if b_min is None else b_min, 1.0 if b_max is None else b_max
         if not (is_number(low) and is_number(high) and low < high):
             raise DynaclrError(f"b_min={b_min!r} and b_max={b_max!r} must be finite numbers, b_min below b_max")
-        self.lower = lower
-        self.upper = upper
+        self.lower, self.upper = float(lower), float(upper)
         self.clip = clip
+        low, high = float(low), float(high)
         width = high - low
-        self.target = (low + width * lower / 100, low + width * upper / 100) if relative else (low, high)
+        self.target = (low + width * self.lower / 100, low + width * self.upper / 100) if relative else (low, high)
 
     def transform(self, data: Mapping[str, Any], volumes: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the volumes scaled."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dynaclr.checks import is_list
+from dynaclr.checks import is_list, is_number
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.transforms.base import (
     WHOLE,
@@ -19,7 +19,6 @@ from dynaclr.transforms.base import (
     Window,
     centre_window,
     change_some,
-    is_number,
     pair,
 )
 
@@ -95,7 +94,7 @@ class RandAffined(RandBatchTransform):
         scales = _ranges("scale_range", scale_range, 3)
         if any(low <= -1 for low, _ in scales):
             raise DynaclrError(f"scale_range={scale_range!r} must stay above -1, because it is added to 1")
-        if isinstance(rotate_range, (int, float)):
+        if is_number(rotate_range):
             rotate_range = [rotate_range]
         self.ranges = torch.tensor(
             [
@@ -243,6 +242,7 @@ def _ranges(name: str, value: object, count: int) -> list[Bounds]:
             f"{name}={value!r} must be a list of at most {count} entries, each a number or a pair, the first for Z"
         )
     pairs = [
-        (-abs(entry), abs(entry)) if is_number(entry) else pair(f"{name}[{i}]", entry) for i, entry in enumerate(value)
+        pair(name, (-float(entry), entry)) if is_number(entry) else pair(f"{name}[{i}]", entry)
+        for i, entry in enumerate(value)
     ]
     return pairs + [(0.0, 0.0)] * (count - len(pairs))
