@@ -43,6 +43,34 @@ def is_whole(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
+def truth(name: str, value: Any) -> bool:
+    """Return a truth value as a bool.
+
+    Parameters
+    ----------
+    name
+        What the parameter is called.
+    value
+        What it was given.
+
+    Raises
+    ------
+    DynaclrError
+        If it is neither True nor False, of Python or NumPy; a text such as ``"no"`` would count as true.
+
+    Examples
+    --------
+    >>> truth("drop_last", np.False_)
+    False
+    >>> truth("drop_last", "no")
+    Traceback (most recent call last):
+    dynaclr.errors.DynaclrError: drop_last='no' needs True or False
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise DynaclrError(f"{name}={value!r} needs True or False")
+    return bool(value)
+
+
 def whole(name: str, value: Any, at_least: int | None = None) -> int:
     """Return a whole number as an int.
 

@@ -17,7 +17,7 @@ from torch.utils.data import Sampler
 from dynaclr.cascade.axes import ConditionAxis, ExclusiveAxis, ExperimentAxis, LeakAxis, TimeAxis, as_columns
 from dynaclr.cascade.fold import Cascade
 from dynaclr.cascade.recipe import Axes, Recipe
-from dynaclr.checks import whole
+from dynaclr.checks import truth, whole
 from dynaclr.errors import DynaclrError, RepeatedAnchorsWarning
 
 if TYPE_CHECKING:
@@ -108,13 +108,20 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         seed: int = 0,
         drop_last: bool = True,
     ) -> None:
+        if not isinstance(valid_anchors, pd.DataFrame):
+            raise DynaclrError(
+                f"valid_anchors is a {type(valid_anchors).__name__}, but needs to be a DataFrame with a row per anchor"
+            )
         groups, conditions = as_columns(group_by, "group_by"), as_columns(stratify_by, "stratify_by")
+        by_experiment = truth("experiment_aware", experiment_aware)
+        by_condition = truth("condition_balanced", condition_balanced)
+        by_time, drop_last = truth("temporal_enrichment", temporal_enrichment), truth("drop_last", drop_last)
         time = TimeAxis(temporal_window_hours, temporal_global_fraction)
         self._axes = Axes(
-            experiment=ExperimentAxis(groups if experiment_aware else (), experiment_weights),
+            experiment=ExperimentAxis(groups if by_experiment else (), experiment_weights),
             leak=LeakAxis(leaky),
-            condition=ConditionAxis(conditions if condition_balanced else (), condition_ratio),
-            time=time if temporal_enrichment else None,
+            condition=ConditionAxis(conditions if by_condition else (), condition_ratio),
+            time=time if by_time else None,
             exclusive=None if exclusive_by is None else ExclusiveAxis(as_columns(exclusive_by, "exclusive_by")),
         )
         self.seed = whole("seed", seed)

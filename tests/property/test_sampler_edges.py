@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from itertools import chain
 from typing import Any
@@ -162,6 +163,33 @@ def test_odd_options_are_refused_in_one_sentence(options: dict[str, Any], senten
     """Nothing but a `DynaclrError` comes of an option that cannot be."""
     with pytest.raises(DynaclrError, match=sentence):
         sampler(**options)
+
+
+SWITCHES = ("experiment_aware", "condition_balanced", "temporal_enrichment", "drop_last")
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+@pytest.mark.parametrize("value", ["no", "", 0, 1, None, np.array([True])])
+def test_a_switch_is_true_or_false(switch: str, value: Any) -> None:
+    """A text that means no is not taken for a yes."""
+    with pytest.raises(DynaclrError, match=f"^{switch}={re.escape(repr(value))} needs True or False$"):
+        sampler(**{switch: value})
+
+
+def test_a_switch_may_be_a_truth_of_numpy() -> None:
+    """Such as a comparison of arrays gives."""
+    switches = dict.fromkeys(SWITCHES, np.False_)
+    assert batches(sampler(**switches)) == batches(sampler(**dict.fromkeys(SWITCHES, False)))
+
+
+@pytest.mark.parametrize("anchors", [None, [1, 2], TABLE["condition"], TABLE.to_numpy()])
+def test_what_is_no_table_is_refused(anchors: Any) -> None:
+    """The sentence says what it is."""
+    kind = type(anchors).__name__
+    with pytest.raises(
+        DynaclrError, match=f"^valid_anchors is a {kind}, but needs to be a DataFrame with a row per an"
+    ):
+        sampler(table=anchors)
 
 
 def test_columns_may_come_from_an_index() -> None:
