@@ -217,7 +217,12 @@ def _enlist_mapping_faults(parameter: str, what: str) -> None:
         mapping = _mapping(given, case, parameter)
         known = list(mapping)
         mapping[label] = 1.0
-        return [(parameter, repr(label), *map(repr, known))]
+        return [(parameter, repr(label), *map(_written, known))]
+
+
+def _written(label: Any) -> str:
+    """Return a label as a YAML file may have it: that of several columns with slashes."""
+    return repr("/".join(map(str, label)) if isinstance(label, tuple) else label)
 
 
 _enlist_mapping_faults("experiment_weights", "weight")
