@@ -371,6 +371,22 @@ class SameEveryEpoch(ReferenceSampler):
         return super().rng(0, *purpose)
 
 
+@witness("epochs-differ")
+class EveryEpochTwice(ReferenceSampler):
+    """Moves on with every other epoch only."""
+
+    def rng(self, epoch: int, *purpose: Any) -> random.Random:
+        return super().rng(epoch // 2, *purpose)
+
+
+@witness("epochs-differ")
+class ThreeEpochsInTurn(ReferenceSampler):
+    """Goes back to the first epoch after the third."""
+
+    def rng(self, epoch: int, *purpose: Any) -> random.Random:
+        return super().rng(epoch % 3, *purpose)
+
+
 @witness("seeds-differ")
 class SeedPlusEpoch(ReferenceSampler):
     """Adds seed and epoch, so that the next seed is the next epoch."""
@@ -385,6 +401,22 @@ class SeedForgotten(ReferenceSampler):
 
     def rng(self, epoch: int, *purpose: Any) -> random.Random:
         return random.Random(f"{epoch}/{purpose}")
+
+
+@witness("seeds-differ")
+class SeedXorEpoch(ReferenceSampler):
+    """Combines seed and epoch bit by bit, so that seeds beside each other have the same epochs in another order."""
+
+    def rng(self, epoch: int, *purpose: Any) -> random.Random:
+        return random.Random(f"{self.options.seed ^ epoch}/{purpose}")
+
+
+@witness("seeds-differ")
+class SeedPlusTwiceTheEpoch(ReferenceSampler):
+    """Adds seed and twice the epoch, so that the seed after the next is the next epoch."""
+
+    def rng(self, epoch: int, *purpose: Any) -> random.Random:
+        return random.Random(f"{self.options.seed + 2 * epoch}/{purpose}")
 
 
 @witness("random-access")

@@ -37,12 +37,10 @@ from dynaclr_strategies.invariants.sampler_processes import (
 from dynaclr_strategies.invariants.sampler_provenance import check_explained
 from dynaclr_strategies.invariants.sampler_reproducibility import (
     check_deterministic,
-    check_epochs_differ,
     check_global_rng_untouched,
     check_input_untouched,
     check_random_access,
     check_resume,
-    check_seeds_differ,
 )
 from dynaclr_strategies.invariants.sampler_shape import (
     check_batch_size_exact,
@@ -55,6 +53,7 @@ from dynaclr_strategies.invariants.sampler_uniformity import (
     check_focal_uniform,
     check_leak_uniform,
 )
+from dynaclr_strategies.invariants.sampler_variety import check_epochs_differ, check_seeds_differ
 
 __all__ = [
     "check_axes_compose",

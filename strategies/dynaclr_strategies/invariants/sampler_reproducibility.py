@@ -1,10 +1,10 @@
 # ruff: noqa: D401 - the docstring of a check states a law, it does not command
-"""Laws 15 to 21: the same again, on demand, and nothing else touched."""
+"""Laws 15 and 18 to 21: the same again, on demand, and nothing else touched."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -26,16 +26,11 @@ from dynaclr_strategies.sampler_descriptions import SamplerOptions
 
 __all__ = [
     "check_deterministic",
-    "check_epochs_differ",
     "check_global_rng_untouched",
     "check_input_untouched",
     "check_random_access",
     "check_resume",
-    "check_seeds_differ",
 ]
-
-TRIES = 64
-"""Where at most every second epoch is like the one before, all of so many are alike with a probability of 2**-63."""
 
 
 @invariant("deterministic", subject="sampler", number=15)
@@ -55,53 +50,6 @@ def check_deterministic(
     compare(transcript(make_sampler, table.copy(), options), expected, "deterministic", "of a second sampler")
     if elsewhere is not None:
         compare(elsewhere(table, options), expected, "deterministic", "in another process")
-
-
-def _some_differ(pairs: Iterable[tuple[Any, Any]]) -> bool:
-    return any(left != right for left, right in pairs)
-
-
-@invariant(
-    "epochs-differ",
-    subject="sampler",
-    number=16,
-    needs=("set_epoch",),
-    when="more than one epoch is possible",
-    applies=lambda o: o.must_vary(),
-)
-def check_epochs_differ(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
-    """Different epochs hold different batches."""
-    sampler = make_sampler(table, alone(options))
-    first = epoch_of(sampler, 0)
-    if not _some_differ((first, epoch_of(sampler, epoch)) for epoch in range(1, TRIES)):
-        raise InvariantViolation(f"epochs 0 to {TRIES - 1}", "all the same batches", "different ones", "epochs-differ")
-
-
-@invariant(
-    "seeds-differ",
-    subject="sampler",
-    number=17,
-    when="more than one epoch is possible",
-    applies=lambda o: o.must_vary(),
-)
-def check_seeds_differ(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
-    """Different seeds give different batches, and the next seed is not the next epoch."""
-    alike = alone(options)
-    seeds = [options.seed + step for step in range(TRIES)]
-
-    def run(seed: int, epoch: int) -> list[list[int]]:
-        return epoch_of(make_sampler(table, replace(alike, seed=seed)), epoch)
-
-    first = run(seeds[0], 0)
-    if not _some_differ((first, run(seed, 0)) for seed in seeds[1:]):
-        raise InvariantViolation(
-            f"seeds {seeds[0]} to {seeds[-1]}", "all the same batches", "different ones", "seeds-differ"
-        )
-    if hasattr(make_sampler(table, alike), "set_epoch") and not _some_differ(
-        (run(seed, 1), run(seed + 1, 0)) for seed in seeds
-    ):
-        where = f"seeds {seeds[0]} to {seeds[-1]} in epoch 1"
-        raise InvariantViolation(where, "the batches of the next seed in epoch 0", "other batches", "seeds-differ")
 
 
 @invariant("random-access", subject="sampler", number=18, needs=("set_epoch", "batch"))
