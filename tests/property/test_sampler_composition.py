@@ -41,6 +41,12 @@ def test_len_matches_iteration(case: SamplerCase) -> None:
     hold("len-matches-iteration", case)
 
 
+@given(case=sampler_cases())
+def test_batches_per_epoch(case: SamplerCase) -> None:
+    """An epoch is as long as table and batch size make it."""
+    hold("batches-per-epoch", case)
+
+
 @given(case=sampler_cases(experiment_aware=ON))
 def test_single_experiment(case: SamplerCase) -> None:
     """A batch belongs to one experiment."""

@@ -111,6 +111,12 @@ def test_epochs_differ(case: SamplerCase) -> None:
 
 
 @given(case=sampler_cases())
+def test_epoch_kept(case: SamplerCase) -> None:
+    """An epoch lasts until another one is selected."""
+    hold("epoch-kept", case)
+
+
+@given(case=sampler_cases())
 def test_seeds_differ(case: SamplerCase) -> None:
     """Each seed is a new one, and no epoch of another."""
     hold("seeds-differ", case)

@@ -15,7 +15,14 @@ from dynaclr_strategies.oracles.reference_sampler import ReferenceSampler
 from dynaclr_strategies.oracles.sampler import CascadeOracle
 from dynaclr_strategies.subjects import run_law
 
-UNNUMBERED = {"focal-hpi-uniform", "focal-quota-unbiased", "focal-uniform", "leak-uniform"}
+UNNUMBERED = {
+    "batches-per-epoch",
+    "epoch-kept",
+    "focal-hpi-uniform",
+    "focal-quota-unbiased",
+    "focal-uniform",
+    "leak-uniform",
+}
 LAWS = [law for law in INVARIANTS.values() if law.subject == "sampler"]
 
 

@@ -123,6 +123,14 @@ class LengthOfAllRanks(ReferenceSampler):
         return self.oracle.num_batches
 
 
+@witness("batches-per-epoch", case(experiment_aware=False, drop_last=False))
+class OneBatchLess(ReferenceSampler):
+    """Stops one batch before the end, and says so."""
+
+    def __len__(self) -> int:
+        return super().__len__() - 1
+
+
 # --- composition ------------------------------------------------------------------------------------------------------
 
 
@@ -417,6 +425,28 @@ class SeedPlusTwiceTheEpoch(ReferenceSampler):
 
     def rng(self, epoch: int, *purpose: Any) -> random.Random:
         return random.Random(f"{self.options.seed + 2 * epoch}/{purpose}")
+
+
+@witness("epoch-kept")
+class MovesOnByItself(ReferenceSampler):
+    """Takes the end of an iteration for the end of its epoch."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        yield from super().__iter__()
+        self.set_epoch(self.epoch + 1)
+
+
+@witness("epoch-kept")
+class MovesOnAtTheStart(ReferenceSampler):
+    """Begins a new epoch whenever somebody begins to iterate, after the first time."""
+
+    begun = False
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if self.begun:
+            self.set_epoch(self.epoch + 1)
+        self.begun = True
+        return super().__iter__()
 
 
 @witness("random-access")

@@ -44,6 +44,7 @@ from dynaclr_strategies.invariants.sampler_reproducibility import (
 )
 from dynaclr_strategies.invariants.sampler_shape import (
     check_batch_size_exact,
+    check_batches_per_epoch,
     check_indices_in_range,
     check_len_matches_iteration,
 )
@@ -53,16 +54,22 @@ from dynaclr_strategies.invariants.sampler_uniformity import (
     check_focal_uniform,
     check_leak_uniform,
 )
-from dynaclr_strategies.invariants.sampler_variety import check_epochs_differ, check_seeds_differ
+from dynaclr_strategies.invariants.sampler_variety import (
+    check_epoch_kept,
+    check_epochs_differ,
+    check_seeds_differ,
+)
 
 __all__ = [
     "check_axes_compose",
     "check_batch_size_exact",
+    "check_batches_per_epoch",
     "check_condition_quota",
     "check_condition_unbiased",
     "check_deterministic",
     "check_dtype",
     "check_elastic",
+    "check_epoch_kept",
     "check_epochs_differ",
     "check_experiment_share",
     "check_explained",

@@ -1,14 +1,21 @@
-"""Laws 1 to 3: what a batch is."""
+# ruff: noqa: D401 - the docstring of a check states a law, it does not command
+"""Laws 1 to 3, and how many batches there are: what a batch and an epoch are."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from dynaclr_strategies.invariants.base import InvariantViolation, invariant
-from dynaclr_strategies.invariants.sampler_runs import MakeSampler, blame, observed
+from dynaclr_strategies.invariants.sampler_runs import MakeSampler, alone, blame, epoch_of, observed
+from dynaclr_strategies.oracles.sampler import CascadeOracle
 from dynaclr_strategies.sampler_descriptions import SamplerOptions
 
-__all__ = ["check_batch_size_exact", "check_indices_in_range", "check_len_matches_iteration"]
+__all__ = [
+    "check_batch_size_exact",
+    "check_batches_per_epoch",
+    "check_indices_in_range",
+    "check_len_matches_iteration",
+]
 
 
 @invariant("indices-in-range", subject="sampler", number=1)
@@ -45,3 +52,14 @@ def check_len_matches_iteration(make_sampler: MakeSampler, table: pd.DataFrame, 
                 f"len(sampler)={announced}",
                 "len-matches-iteration",
             )
+
+
+@invariant("batches-per-epoch", subject="sampler")
+def check_batches_per_epoch(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """An epoch has ``floor(N / B)`` batches with ``drop_last``, and ``ceil(N / B)`` without, over all ranks."""
+    expected, sampler = CascadeOracle(table, options).num_batches, make_sampler(table, alone(options))
+    for epoch in range(2 if hasattr(sampler, "set_epoch") else 1):
+        yielded = len(epoch_of(sampler, epoch))
+        if yielded != expected:
+            seen = f"{yielded} batches of {options.batch_size} out of {len(table)} anchors"
+            raise InvariantViolation(f"epoch {epoch}", seen, str(expected), "batches-per-epoch")

@@ -1,4 +1,5 @@
-"""Laws 16 and 17: another epoch and another seed are something else.
+# ruff: noqa: D401 - the docstring of a check states a law, it does not command
+"""Laws 16 and 17, and that an epoch lasts until the next one is selected: which batches differ, and which do not.
 
 Two epochs of a small table may be alike by chance, though by no more than one chance in two where the laws apply. So
 epochs are compared in blocks: two places of a block are at fault if they hold the same batches in each of `BLOCKS`
@@ -17,10 +18,10 @@ from typing import Any
 import pandas as pd
 
 from dynaclr_strategies.invariants.base import InvariantViolation, invariant
-from dynaclr_strategies.invariants.sampler_runs import MakeSampler, alone, epoch_of
+from dynaclr_strategies.invariants.sampler_runs import MakeSampler, alone, compare, epoch_of
 from dynaclr_strategies.sampler_descriptions import SamplerOptions
 
-__all__ = ["check_epochs_differ", "check_seeds_differ"]
+__all__ = ["check_epoch_kept", "check_epochs_differ", "check_seeds_differ"]
 
 BLOCKS = 64
 EPOCHS = 12
@@ -88,3 +89,15 @@ def check_seeds_differ(make_sampler: MakeSampler, table: pd.DataFrame, options: 
         here, there = (f"epoch {epoch} of seed {first + seed}" for seed, epoch in found)
         where = f"{here} and {there}, and of every {SEEDS} seeds on up to {first + BLOCKS * SEEDS}"
         raise InvariantViolation(where, "the same batches", "different ones", "seeds-differ")
+
+
+@invariant("epoch-kept", subject="sampler", needs=("set_epoch",))
+def check_epoch_kept(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """Iterating, to the end or not, leaves the epoch as it is: the next iteration yields its batches again."""
+    sampler = make_sampler(table, options)
+    for epoch in (0, 1):
+        expected = epoch_of(sampler, epoch)
+        compare([list(batch) for batch in sampler], expected, "epoch-kept", f"in epoch {epoch} once more")
+        next(iter(sampler), None)
+        where = f"in epoch {epoch} after an iteration that was broken off"
+        compare([list(batch) for batch in sampler], expected, "epoch-kept", where)
