@@ -334,6 +334,57 @@ def test_what_is_not_claimed_is_skipped_by_name(batch_sampler: Run) -> None:
     assert batch_sampler.line("single-experiment").endswith("skipped  not claimed: no axis 'experiment'")
 
 
+HASHED = """
+import random
+from dynaclr_strategies.oracles.reference_sampler import ReferenceSampler
+
+class Hashed(ReferenceSampler):
+    def rng(self, epoch, *purpose):
+        return random.Random(hash((str(self.options.seed), epoch, str(purpose))))
+"""
+
+
+def test_another_process_is_asked_and_replays_ask_it_too(tmp_path: Path) -> None:
+    """A sampler that uses the hashes of strings keeps the law in one process, and breaks it in two."""
+    (tmp_path / "hashed.py").write_text(HASHED, encoding="utf-8")
+    run = conformance(tmp_path, "--sampler", "hashed:Hashed", "-k", "deterministic", "--examples", "5")
+    assert run.code == 1
+    assert re.search(r"BROKEN   .* -> batch \d+ in another process: anchors=", run.line("deterministic"))
+    command = [sys.executable, "-m", "dynaclr_strategies.reproduction.replay", "--sampler", "hashed:Hashed"]
+    (bundle,) = (tmp_path / "failures").iterdir()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    again = subprocess.run(
+        [*command, str(bundle)], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+    )
+    assert again.returncode == 1, again.stdout + again.stderr
+    assert "in another process" in again.stdout
+
+
+NOT_BY_NAME = f"""
+from {PACKAGE} import Claims, SamplerLaws
+from {ADAPTERS} import torch_batches
+
+def tests():
+    class TestLocal(SamplerLaws):
+        make_sampler = staticmethod(torch_batches)
+        claims = Claims(axes=(), ranks=False)
+    return TestLocal
+
+TestLocal = tests()
+"""
+
+
+def test_the_scoreboard_says_what_was_not_tried_in_another_process(tmp_path: Path) -> None:
+    """A sampler that has no name to be imported by is not asked for there."""
+    (tmp_path / "test_local.py").write_text(NOT_BY_NAME, encoding="utf-8")
+    run = run_pytest(tmp_path, "-k", "deterministic")
+    assert run.code == 0, run.out + run.err
+    seen = (
+        r"holds    not tried in another process: another process cannot make the sampler: sampler='test_local:tests\."
+    )
+    assert re.match(rf"deterministic +{seen}", run.line("deterministic"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -28,8 +28,9 @@ from dynaclr_strategies.reproduction.attached import FailedCase, attached, check
 from dynaclr_strategies.reproduction.bundles import replay_command, write_bundle
 from dynaclr_strategies.reproduction.case_files import CannotRunError, case_text, check_harmless, read_case
 from dynaclr_strategies.reproduction.corpus import check_kept, keep_case, kept_cases
+from dynaclr_strategies.reproduction.makers import load_maker
 from dynaclr_strategies.reproduction.names import can_be_imported, is_label, maker_name
-from dynaclr_strategies.reproduction.replay import Verdict, load_maker, main, replay
+from dynaclr_strategies.reproduction.replay import Verdict, main, replay
 from dynaclr_strategies.sampler_descriptions import SamplerCase
 from dynaclr_strategies.table_cases import index_cases
 

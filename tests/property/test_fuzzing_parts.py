@@ -17,14 +17,15 @@ from hypothesis.database import InMemoryExampleDatabase
 from loss_witnesses import CASE
 from witnesses import PLAIN
 
+from dynaclr_strategies.fuzzing import search
 from dynaclr_strategies.fuzzing.arcs import ArcTracer
 from dynaclr_strategies.fuzzing.board import ARCS, Board, now
 from dynaclr_strategies.fuzzing.command import chosen_laws, main
 from dynaclr_strategies.fuzzing.schedule import Schedule
 from dynaclr_strategies.fuzzing.search import Job, Report, Searcher
-from dynaclr_strategies.invariants import INVARIANTS
+from dynaclr_strategies.invariants import INVARIANTS, InvariantViolation
 from dynaclr_strategies.invariants.nearness import listening, used
-from dynaclr_strategies.reproduction.attached import FailedCase
+from dynaclr_strategies.reproduction.attached import FailedCase, attached
 from dynaclr_strategies.subjects import run_law
 
 LAWS = ["a", "b", "c", "d", "e"]
@@ -193,6 +194,24 @@ def test_a_failure_is_kept_for_the_next_search(tmp_path: Path, monkeypatch: pyte
     (again,) = searcher.search(Job(law, 2, now() + 600, 1)).failures
     assert first.law == again.law == law
     assert Path(first.bundle).parent == tmp_path / "failures"
+
+
+def test_a_slice_asks_another_process_for_the_law_that_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, with the cases that were checked here; what differs there is a failure."""
+    asked: list[int] = []
+
+    def check(cases: list[Any], **_: Any) -> None:
+        asked.append(len(cases))
+        with attached(FailedCase("deterministic", cases[0])):
+            raise InvariantViolation("batch 0", "1", "2", "deterministic")
+
+    monkeypatch.setattr(search, "check_elsewhere", check)
+    _, report, _ = searched(tmp_path, "deterministic", seconds=60.0, examples=100)
+    (failure,) = report.failures
+    assert asked == [50]
+    assert (failure.law, failure.shrunk, Path(failure.bundle).parent) == ("deterministic", False, tmp_path / "failures")
 
 
 # --- how near a case came ---------------------------------------------------------------------------------------------

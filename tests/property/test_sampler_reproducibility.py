@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -20,6 +16,8 @@ from dynaclr_strategies.invariants import INVARIANTS, InvariantViolation
 from dynaclr_strategies.invariants.sampler_runs import transcript
 from dynaclr_strategies.options import sampler_cases
 from dynaclr_strategies.oracles.reference_sampler import ReferenceSampler
+from dynaclr_strategies.reproduction.attached import FailedCase, leaves
+from dynaclr_strategies.reproduction.elsewhere import ElsewhereError, batches_elsewhere, check_elsewhere
 from dynaclr_strategies.sampler_descriptions import SamplerCase, SamplerOptions
 from dynaclr_strategies.subjects.sampler import make_flexible
 from dynaclr_strategies.tables import anchor_tables
@@ -40,17 +38,9 @@ CASES = [
     case(temporal_enrichment=True, exclusive_by="lineage_id", drop_last=False),
     case(experiment_aware=False, condition_ratio=(("c", 0.3), ("d", 0.7))),
 ]
-RUNNER = """
-import json, sys
-sys.path.insert(0, sys.argv[1])
-from dynaclr_strategies.subjects.sampler import make_flexible
-from test_sampler_reproducibility import HashedLabels
-from dynaclr_strategies.invariants.sampler_runs import transcript
-from dynaclr_strategies.sampler_descriptions import SamplerCase
-makers = {"flexible": make_flexible, "hashed": HashedLabels}
-cases = [SamplerCase.from_plain(plain) for plain in json.load(sys.stdin)]
-print(json.dumps([transcript(makers[sys.argv[2]], case.frame(), case.options) for case in cases]))
-"""
+
+
+HASHED = "test_sampler_reproducibility:HashedLabels"
 
 
 class HashedLabels(ReferenceSampler):
@@ -66,36 +56,43 @@ class HashedLabels(ReferenceSampler):
         return super().rng(epoch, self.noticed, *purpose)
 
 
-def _elsewhere(maker: str, hash_seed: str) -> list[list[list[int]]]:
-    """Return the batches of all cases from another process."""
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    asked = json.dumps([one.to_plain() for one in CASES])
-    command = [sys.executable, "-c", RUNNER, str(Path(__file__).parent), maker]
-    answer = subprocess.run(command, input=asked, capture_output=True, text=True, env=environment, check=True)
-    batches: list[list[list[int]]] = json.loads(answer.stdout)
-    return batches
-
-
-def _check_elsewhere(maker: Any, one: SamplerCase, batches: list[list[int]]) -> None:
-    check = INVARIANTS["deterministic"].check
-    check(maker, one.frame(), one.options, elsewhere=lambda _table, _options: batches)
-
-
 @pytest.mark.parametrize("hash_seed", ["0", "4242"])
 def test_deterministic_in_another_process(hash_seed: str) -> None:
     """Another process with another hash seed yields the same batches."""
-    for one, batches in zip(CASES, _elsewhere("flexible", hash_seed), strict=True):
-        _check_elsewhere(make_flexible, one, batches)
+    maker = f"{make_flexible.__module__}:make_flexible"
+    for one, batches in zip(CASES, batches_elsewhere(CASES, maker, hash_seed=hash_seed), strict=True):
+        assert batches == transcript(make_flexible, one.frame(), one.options)
 
 
 def test_a_set_of_strings_is_caught_in_another_process() -> None:
     """The law notices an order that depends on the hash seed, which one process alone cannot."""
     INVARIANTS["deterministic"].check(HashedLabels, PLAIN.frame(), PLAIN.options)
-    first, second = (_elsewhere("hashed", hash_seed)[0] for hash_seed in ("1", "2"))
-    # This process has a hash seed of its own, which may be one of the two.
-    other = first if first != transcript(HashedLabels, PLAIN.frame(), PLAIN.options) else second
-    with pytest.raises(InvariantViolation, match="in another process"):
-        _check_elsewhere(HashedLabels, PLAIN, other)
+    with pytest.raises(InvariantViolation, match="in another process") as caught:
+        check_elsewhere(CASES, HashedLabels, maker=HASHED)
+    assert leaves(caught.value) == [(caught.value, FailedCase("deterministic", CASES[0], HASHED))]
+
+
+def test_another_process_without_epochs() -> None:
+    """There the method is not called."""
+    (batches,) = batches_elsewhere(CASES[:1], HASHED, epochs=False)
+    assert len(batches) == PLAIN.table.size // PLAIN.options.batch_size
+
+
+@pytest.mark.parametrize(
+    ("maker", "patience", "sentence"),
+    [
+        (
+            "nowhere:make",
+            60.0,
+            "another process cannot make the sampler: sampler='nowhere:make' needs",
+        ),
+        (HASHED, 0.01, "another process did not answer within 0.01 s"),
+    ],
+)
+def test_another_process_that_does_not_answer(maker: str, patience: float, sentence: str) -> None:
+    """One sentence says why."""
+    with pytest.raises(ElsewhereError, match=sentence):
+        batches_elsewhere(CASES, maker, patience=patience)
 
 
 def test_transcripts_travel() -> None:

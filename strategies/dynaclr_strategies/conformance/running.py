@@ -18,12 +18,17 @@ from dynaclr_strategies.conformance.plans import PLANS, Plan, drawn_cases, why_n
 from dynaclr_strategies.conformance.sentences import case_in_words, problem_in_words
 from dynaclr_strategies.invariants import INVARIANTS
 from dynaclr_strategies.reproduction.attached import check_law, leaves
+from dynaclr_strategies.reproduction.elsewhere import LAW as ELSEWHERE
+from dynaclr_strategies.reproduction.elsewhere import ElsewhereError, check_elsewhere
 from dynaclr_strategies.sampler_descriptions import SamplerCase
 
 __all__ = ["EXAMPLES", "hold_law"]
 
 EXAMPLES = 100
 """How many cases a law is tried on, unless somebody says otherwise."""
+
+_ASKED_ELSEWHERE = 20
+"""On how many of them the one law that asks for it is tried in another process too."""
 
 
 class _TorchGenerator:
@@ -77,9 +82,12 @@ def hold_law(
     request.node.user_properties.append((PROPERTY, found))
     if (reason := why_not(law, contract.claims)) is not None:
         pytest.skip(f"{law}: not claimed: {reason}")
-    test = _test_of(law, contract, _settings(law, examples, request.config))
+    tried: list[SamplerCase] = []
+    test = _test_of(law, contract, _settings(law, examples, request.config), tried)
     try:
         test()
+        if law == ELSEWHERE:
+            found["note"] = _elsewhere(contract, tried)
     except Unsatisfiable:
         pytest.skip(f"{law}: not tried: it needs {INVARIANTS[law].when}, and no case that was drawn is like that")
     except Exception as problem:
@@ -109,12 +117,25 @@ def _settings(law: str, examples: int, config: pytest.Config) -> settings:
     )
 
 
-def _test_of(law: str, contract: Contract, chosen: settings) -> Callable[[], None]:
+def _elsewhere(contract: Contract, tried: list[SamplerCase]) -> str:
+    """Try some of the cases in another process, small ones first; return why this was not done, if it was not."""
+    different = sorted(dict.fromkeys(tried), key=lambda case: case.table.size)
+    some = different[:: -(-len(different) // _ASKED_ELSEWHERE)]
+    epochs = bool(contract.claims.epochs)
+    try:
+        check_elsewhere(some, contract.make, maker=contract.name, epochs=epochs)
+    except ElsewhereError as problem:
+        return f"not tried in another process: {problem}"
+    return ""
+
+
+def _test_of(law: str, contract: Contract, chosen: settings, tried: list[SamplerCase]) -> Callable[[], None]:
     if "torch" in sys.modules:
         register_random(_TORCH)
 
     def check(case: SamplerCase) -> None:
         assume(check_law(law, case, contract.make, maker=contract.name))
+        tried.append(case)
 
     # The database and a derandomized run tell tests apart by their names.
     check.__name__ = check.__qualname__ = re.sub(r"\W", "_", f"check_{law}_{contract.name}")

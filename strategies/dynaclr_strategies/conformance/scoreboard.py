@@ -35,7 +35,7 @@ class Score:
         ``"holds"``, ``"BROKEN"``, ``"known"`` (broken, and listed), ``"STALE"`` (listed, but it holds or is not
         claimed) or ``"skipped"``.
     detail
-        The shrunk example, or why there is none.
+        The shrunk example, why there is none, or what was not tried though the law holds.
     """
 
     sampler: str
@@ -67,7 +67,9 @@ def _score(report: pytest.TestReport, found: dict[str, str]) -> Score:
         reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
         verdict, detail = "STALE" if known else "skipped", reason.removeprefix(f"Skipped: {found['law']}: ")
     else:
-        verdict, detail = ("STALE", f"holds, but is listed as known: {known}") if known else ("holds", "")
+        verdict, detail = (
+            ("STALE", f"holds, but is listed as known: {known}") if known else ("holds", found.get("note", ""))
+        )
     return Score(found["sampler"], found["law"], verdict, detail)
 
 

@@ -20,11 +20,17 @@ from dynaclr_strategies.invariants.nearness import listening
 from dynaclr_strategies.law_cases import law_cases
 from dynaclr_strategies.reproduction.attached import FailedCase, check_law, leaves
 from dynaclr_strategies.reproduction.bundles import write_bundle
+from dynaclr_strategies.reproduction.elsewhere import LAW as ELSEWHERE
+from dynaclr_strategies.reproduction.elsewhere import ElsewhereError, check_elsewhere
+from dynaclr_strategies.sampler_descriptions import SamplerCase
 
 __all__ = ["TRACED_EVERY", "Failure", "Job", "Report", "Searcher"]
 
 TRACED_EVERY = 8
 """Tracing an example takes a multiple of its time."""
+
+_ASKED_ELSEWHERE = 50
+"""How many cases each worker tries in another process, once: to start it takes as long as hundreds of examples."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,7 @@ class Searcher:
     ) -> None:
         self._board, self._worker, self._database, self._bundles, self._code = board, worker, database, bundles, code
         self._traced_every = traced_every
+        self._for_elsewhere: list[SamplerCase] | None = []
 
     def search(self, job: Job) -> Report:
         """Search one law until the slice ends, something is found and shrunk, or there is nothing left to check."""
@@ -152,7 +159,26 @@ class Searcher:
             if not failures:
                 text = "".join(traceback.format_exception_only(problem)).strip()
                 failures = [Failure(job.law, f"no case could be drawn: {text}", "", shrunk=True)]
-        return Report(job.law, tracer.new, tuple(failures))
+        return Report(job.law, tracer.new, tuple(failures or self._elsewhere(job)))
+
+    def _keep_for_elsewhere(self, job: Job, case: Plain) -> None:
+        kept = self._for_elsewhere
+        if job.law == ELSEWHERE and isinstance(case, SamplerCase) and kept is not None and len(kept) < _ASKED_ELSEWHERE:
+            kept.append(case)
+
+    def _elsewhere(self, job: Job) -> list[Failure]:
+        """Try the cases of the law that asks for it in another process, once there are enough of them."""
+        cases = self._for_elsewhere
+        if job.law != ELSEWHERE or cases is None or len(cases) < _ASKED_ELSEWHERE:
+            return []
+        self._for_elsewhere = None
+        try:
+            check_elsewhere(cases, patience=max(1.0, self._board.until[0] - now()))
+        except ElsewhereError:
+            return []  # the search is over
+        except Exception as problem:  # noqa: BLE001 - as in `search`
+            return [self._failure(inner, failed, shrunk=False) for inner, failed in leaves(problem)]
+        return []
 
     def fuzz_target(self, job: Job) -> Callable[[bytes], bytes | None]:
         """Return what checks the case that bytes stand for, and keeps a failure where `search` looks first."""
@@ -201,6 +227,7 @@ class Searcher:
             finally:
                 board.end(worker, job.law, applied=applied)
             assume(applied)
+            self._keep_for_elsewhere(job, case)
             if scores:
                 target(sum(scores.values()))
 

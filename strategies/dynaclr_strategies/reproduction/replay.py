@@ -17,11 +17,13 @@ from dynaclr_strategies.invariants.base import INVARIANTS, InvariantViolation
 from dynaclr_strategies.reproduction.attached import check_law
 from dynaclr_strategies.reproduction.case_files import CannotRunError, StoredCase, read_case
 from dynaclr_strategies.reproduction.corpus import CORPUS, keep_case
+from dynaclr_strategies.reproduction.elsewhere import LAW, ElsewhereError, check_elsewhere
 from dynaclr_strategies.reproduction.makers import WatchedMaker, load_maker, look_into
 from dynaclr_strategies.reproduction.names import can_be_imported
 from dynaclr_strategies.reproduction.printing import say
+from dynaclr_strategies.sampler_descriptions import SamplerCase
 
-__all__ = ["Replay", "Verdict", "load_maker", "main", "replay"]
+__all__ = ["Replay", "Verdict", "main", "replay"]
 
 _OF_THE_MACHINE = {errno.ENOSPC, errno.EMFILE, errno.EACCES, errno.EDQUOT, errno.EROFS}
 
@@ -67,6 +69,8 @@ def replay(path: Path, maker: str | None = None) -> Replay:
     try:
         with _quiet():
             applies = check_law(failed.law, failed.case, watched, maker=maker)
+            if applies and failed.law == LAW and isinstance(failed.case, SamplerCase):
+                check_elsewhere([failed.case], make, maker=maker)
     except (Exception, SystemExit) as problem:  # noqa: BLE001 - whatever the code under test raises is the failure
         why_not = watched.unfit or _not_the_subjects(problem, is_made=watched.is_called)
         if why_not is not None:
@@ -81,7 +85,7 @@ def replay(path: Path, maker: str | None = None) -> Replay:
 def _not_the_subjects(problem: BaseException, *, is_made: bool) -> str | None:
     """Return why an exception says nothing about what the law is about; None if it is the failure."""
     told = " ".join(f"{type(problem).__name__}: {problem}".split())
-    if isinstance(problem, ImportError | MemoryError):
+    if isinstance(problem, ImportError | MemoryError | ElsewhereError):
         return told
     if isinstance(problem, OSError) and problem.errno in _OF_THE_MACHINE:
         return told
