@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 from hypothesis import event
 from hypothesis import strategies as st
 
+from dynaclr_strategies.oracles.sampler import decimal
 from dynaclr_strategies.sampler_descriptions import (
     Label,
     SamplerCase,
@@ -27,8 +29,9 @@ PLAIN_TABLE = TableDescription(
 )
 """Two experiments of different size with two conditions each: what options are for if no table is given."""
 
-# Written so that binary floating point gets some wrong: 0.29 * 100 is 28.999999999999996.
-FRACTIONS = (0.0, 0.3, 0.5, 0.29, 0.1, 0.7, 0.9, 0.99)
+# Binary floating point gets some wrong: 0.58 * 50, 0.7 * 90 and 0.29 * 100. Fractions that are no decimals would tell
+# at smaller numbers, but not what was meant: a third of 3 is 1, and 0.3333333333333333 of 3 is less.
+FRACTIONS = (0.0, 0.3, 0.5, 0.29, 0.58, 0.1, 0.7, 0.9, 0.99)
 PARTS = (1.0, 2.0, 0.1, 0.3, 3.5, 1e-3)
 WINDOWS = (2.0, 0.0, 0.5, 1.0, 0.25, 100.0)
 
@@ -83,14 +86,23 @@ def _label(stratum: StratumDescription, columns: tuple[str, ...]) -> Label:
     return label
 
 
+@lru_cache(maxsize=64)
+def _telling_sizes(*fractions: float) -> tuple[int, ...]:
+    """Return the batch sizes up to 100 of which binary floating point takes another whole part than the decimal."""
+    sizes = range(1, 101)
+    wrong = {size for one in fractions for size in sizes if int(one * size) != math.floor(decimal(one) * size)}
+    return tuple(sorted(wrong))
+
+
 @lru_cache(maxsize=1024)
-def _batch_sizes(size: int, *, drop_last: bool) -> st.SearchStrategy[int]:
+def _batch_sizes(size: int, telling: tuple[int, ...], *, drop_last: bool) -> st.SearchStrategy[int]:
     # The boundaries on purpose (a batch that is the table, or more than the table), and batches of a few anchors: of
     # these an epoch has several, and passes over a stratum end in the middle of a batch.
     most = size if drop_last else size + 7
     any_size, few = range(1, min(most, 24) + 1), range(min(2, most), min(most, 8) + 1)
+    possible = [one for one in telling if one <= size or not drop_last]
     # One draw for all: of alternatives, Hypothesis takes the one with the fewest draws for the simplest.
-    return st.sampled_from((*any_size, *few, *few, *(size, most) * 4))
+    return st.sampled_from((*any_size, *few, *few, *(size, most) * 4, *possible * 24))
 
 
 @st.composite
@@ -108,7 +120,8 @@ def sampler_options(
     """Strategy for the parameters of ``FlexibleBatchSampler``, valid for one table.
 
     Generates every axis on and off and in all combinations, boundaries included: a batch of one or of the whole
-    table, a leak next to 1, a window of 0, a global fraction of 0 and 1, weights and ratios of 0, several grouping
+    table, a leak next to 1, leaks and global fractions of which binary floating point finds another number of anchors
+    than the decimal, a window of 0, a global fraction of 0 and 1, weights and ratios of 0, several grouping
     columns, exclusivity, several ranks. Promises that the sampler accepts them for ``table``. Shrinks towards a batch
     of one anchor with experiments and conditions balanced and everything else off.
 
@@ -134,6 +147,7 @@ def sampler_options(
     window = draw(st.sampled_from(WINDOWS), label="window")
     global_fraction = draw(st.sampled_from((0.3, *FRACTIONS, 1.0)), label="global fraction")
     weights, ratio = weights if aware else None, ratio if balanced else None
+    telling = _telling_sizes(*([leaky] if aware else []), *([global_fraction] if enriched else []))
     if ratio is not None:
         ratio = _repair_ratio(ratio, table, groups if aware else (), conditions)
     replicas = draw(REPLICAS, label="num_replicas")
@@ -144,7 +158,7 @@ def sampler_options(
         if on:
             event(f"sampler_options: {name}")
     return SamplerOptions(
-        batch_size=draw(_batch_sizes(table.size, drop_last=drop_last), label="batch_size"),
+        batch_size=draw(_batch_sizes(table.size, telling, drop_last=drop_last), label="batch_size"),
         experiment_aware=aware,
         leaky=leaky if aware else 0.0,
         experiment_weights=weights,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,7 @@ from dynaclr_strategies.channels import ChannelSet
 from dynaclr_strategies.codec import Plain
 from dynaclr_strategies.descriptions import ExperimentDescription, FovDescription, TrackDescription, WellDescription
 from dynaclr_strategies.options import PLAIN_TABLE
+from dynaclr_strategies.oracles.sampler import CascadeOracle, decimal
 from dynaclr_strategies.registries import ConditionWells
 from dynaclr_strategies.sampler_descriptions import SamplerOptions, StratumDescription
 from dynaclr_strategies.subjects.sampler import make_flexible
@@ -342,6 +344,11 @@ def _strata(case: SamplerCase) -> int:
     return len({(s.experiment, s.condition) for s in case.table.strata})
 
 
+def _tells(fraction: float, number: int) -> bool:
+    """Tell whether binary floating point finds another number of anchors than the decimal."""
+    return int(fraction * number) != math.floor(decimal(fraction) * number)
+
+
 def test_sampler_options_reach_and_shrink() -> None:
     """Every axis and every boundary; down to a batch of one."""
     options = sampler_options()
@@ -373,6 +380,8 @@ def test_sampler_cases_reach_and_shrink() -> None:
         lambda c: c.options.batch_size > c.table.size and not c.options.drop_last,
         lambda c: c.options.experiment_aware and c.options.leaky and len(c.table.labels_of(("experiment",))) == 1,
         lambda c: c.options.temporal_enrichment and len({hpi for s in c.table.strata for hpi in s.hpi}) > 5,
+        lambda c: _tells(c.options.leaky, c.options.batch_size) and CascadeOracle(c.frame(), c.options).num_leaked,
+        lambda c: _tells(c.options.temporal_global_fraction, CascadeOracle(c.frame(), c.options).num_primary),
     )
     least = smallest(sampler_cases())
     assert least == SamplerCase(table=smallest(anchor_tables()), options=SamplerOptions(batch_size=1))
