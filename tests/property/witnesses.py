@@ -554,6 +554,14 @@ class SeededByRanks(ReferenceSampler):
         return super().rng(epoch, self.replicas, *purpose)
 
 
+@witness("elastic")
+class EpochTimesRanks(ReferenceSampler):
+    """Takes the epoch times the number of ranks for the epoch, which are the same in the first epoch alone."""
+
+    def rng(self, epoch: int, *purpose: Any) -> random.Random:
+        return super().rng(epoch * self.replicas, *purpose)
+
+
 # --- a whole life -----------------------------------------------------------------------------------------------------
 
 
