@@ -128,8 +128,15 @@ def test_random_access(case: SamplerCase) -> None:
 @settings(max_examples=max(10, settings().max_examples // 2))
 @given(case=sampler_cases(tables=SMALL))
 def test_resume(case: SamplerCase) -> None:
-    """A state goes on where it was taken."""
+    """A state goes on where it was taken, and nowhere else."""
     hold("resume", case)
+
+
+@settings(max_examples=max(10, settings().max_examples // 2))
+@given(case=sampler_cases(tables=SMALL))
+def test_resume_on_ranks(case: SamplerCase) -> None:
+    """It goes on with other processes too."""
+    hold("resume-on-ranks", case)
 
 
 @given(case=sampler_cases())

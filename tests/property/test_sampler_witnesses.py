@@ -22,6 +22,7 @@ UNNUMBERED = {
     "focal-quota-unbiased",
     "focal-uniform",
     "leak-uniform",
+    "resume-on-ranks",
 }
 LAWS = [law for law in INVARIANTS.values() if law.subject == "sampler"]
 

@@ -484,6 +484,56 @@ class AnyState(ReferenceSampler):
         return {"seed": self.options.seed, "batch_size": self.options.batch_size}
 
 
+@witness("resume")
+class NumberOfRowsOnly(ReferenceSampler):
+    """Takes the state of any table of the same length."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        return super().fingerprint() | {"table": len(self.oracle.rows)}
+
+
+@witness("resume", case(THREE, leaky=0.5))
+class ForgetsTheLeak(ReferenceSampler):
+    """Takes the state of a sampler with another leak."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        return super().fingerprint() | {"leaky": 0.0}
+
+
+@witness("resume", ENRICHED)
+class ForgetsTheWindow(ReferenceSampler):
+    """Takes the state of a sampler with another window."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        return super().fingerprint() | {"temporal_window_hours": 0.0}
+
+
+@witness("resume", case(condition_ratio=(("c", 0.75), ("d", 0.25))))
+class ForgetsTheRatio(ReferenceSampler):
+    """Takes the state of a sampler with another ratio of conditions."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        return super().fingerprint() | {"condition_ratio": None}
+
+
+@witness("resume")
+class LoadsNothing(ReferenceSampler):
+    """Checks a state and begins the epoch anew."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.resume_at = 0
+
+
+@witness("resume-on-ranks")
+class CountsItsOwnBatches(ReferenceSampler):
+    """Counts the batches of one rank rather than those of all."""
+
+    def state_dict(self) -> dict[str, Any]:
+        state = super().state_dict()
+        return state | {"consumed": state["consumed"] // self.replicas}
+
+
 @witness("global-rng-untouched")
 class GlobalSeed(ReferenceSampler):
     """Reads Python's global generator."""

@@ -86,6 +86,7 @@ PLANS: dict[str, Plan] = {
     "plain-when-global": _plan("time", off=("exclusive",), costly=True),
     "seeds-differ": _plan(needs=("seeds",)),
     "resume": _plan(costly=True),
+    "resume-on-ranks": _plan(costly=True),
     "ranks-equal-length": _plan(needs=("length",)),
     "hpi-shift": _plan("time"),
     "hpi-scale": _plan("time"),

@@ -40,8 +40,8 @@ from dynaclr_strategies.invariants.sampler_reproducibility import (
     check_global_rng_untouched,
     check_input_untouched,
     check_random_access,
-    check_resume,
 )
+from dynaclr_strategies.invariants.sampler_resume import check_resume, check_resume_on_ranks
 from dynaclr_strategies.invariants.sampler_shape import (
     check_batch_size_exact,
     check_batches_per_epoch,
@@ -95,6 +95,7 @@ __all__ = [
     "check_ranks_partition",
     "check_relabel",
     "check_resume",
+    "check_resume_on_ranks",
     "check_seeds_differ",
     "check_single_experiment",
     "check_zero_weight_excluded",

@@ -1,25 +1,22 @@
 # ruff: noqa: D401 - the docstring of a check states a law, it does not command
-"""Laws 15 and 18 to 21: the same again, on demand, and nothing else touched."""
+"""Laws 15, 18, 20 and 21: the same again, on demand, and nothing else touched."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dynaclr_strategies.invariants.base import InvariantViolation, invariant
-from dynaclr_strategies.invariants.sampler_processes import interleave
 from dynaclr_strategies.invariants.sampler_runs import (
     MakeSampler,
     alone,
     at_epoch,
     compare,
     epoch_of,
-    on_ranks,
     transcript,
 )
 from dynaclr_strategies.sampler_descriptions import SamplerOptions
@@ -29,7 +26,6 @@ __all__ = [
     "check_global_rng_untouched",
     "check_input_untouched",
     "check_random_access",
-    "check_resume",
 ]
 
 
@@ -64,80 +60,6 @@ def check_random_access(make_sampler: MakeSampler, table: pd.DataFrame, options:
         seen = {number: list(fresh.batch(number, epoch=epoch)) for number in last_first}
         compare([seen[number] for number in range(len(expected))], expected, "random-access", f"of epoch {epoch}")
     compare([list(batch) for batch in fresh], current, "random-access", "of epoch 1 after looking at others")
-
-
-# --- resume -----------------------------------------------------------------------------------------------------------
-
-
-def _after(sampler: Any, consumed: int) -> dict[str, Any]:
-    """Return the sampler's state after it has yielded so many batches."""
-    batches = iter(sampler)
-    for _ in range(consumed):
-        next(batches)
-    state: dict[str, Any] = sampler.state_dict()
-    return state
-
-
-@invariant("resume", subject="sampler", number=19, needs=("set_epoch", "state_dict", "load_state_dict", "ranks"))
-def check_resume(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
-    """A state taken after any number of batches goes on with those left, on any ranks, with this table only."""
-    epoch = 2
-    batches = len(epoch_of(make_sampler(table, alone(options)), epoch))
-    # So many ranks continue the sequence by two batches at least, as far as any of the ranks below goes beyond it.
-    many = next(ranks for ranks in range(3, batches + 3) if -batches % ranks >= 2)
-    whole = interleave([epoch_of(sampler, epoch) for sampler in on_ranks(make_sampler, table, options, many)])
-    for before in (1, 2):
-        per_rank = -(-batches // before)
-        for consumed in sorted({0, 1, per_rank // 2, per_rank}):
-            state = _after(on_ranks(make_sampler, table, options, before, epoch)[0], consumed)
-            for after in (1, 2, 3):
-                _check_rest(make_sampler, table, options, state, whole, (before, consumed, after, batches))
-    _check_refusal(make_sampler, table, options, _after(make_sampler(table, options), 0))
-
-
-def _check_rest(
-    make_sampler: MakeSampler,
-    table: pd.DataFrame,
-    options: SamplerOptions,
-    state: dict[str, Any],
-    whole: list[list[int]],
-    case: tuple[int, int, int, int],
-) -> None:
-    before, consumed, after, batches = case
-    where = f"resumed on {after} ranks after {consumed} batches on each of {before}"
-    resumed = on_ranks(make_sampler, table, options, after)
-    for sampler in resumed:
-        sampler.load_state_dict(state)
-    seen = interleave([[list(batch) for batch in sampler] for sampler in resumed])
-    start = consumed * before
-    left = -(-max(batches - start, 0) // after) * after
-    compare(seen, whole[start : start + left], "resume", where)
-    again = interleave([[list(batch) for batch in sampler] for sampler in resumed])
-    compare(again, whole[: -(-batches // after) * after], "resume", f"in the iteration after the one {where}")
-
-
-def _check_refusal(
-    make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, state: dict[str, Any]
-) -> None:
-    longer = pd.concat([table, table.iloc[-1:]])
-    others = {
-        "another table": (make_sampler(longer, options), ""),
-        "another seed": (make_sampler(table, replace(options, seed=options.seed + 1)), "seed"),
-        "another batch size": (
-            make_sampler(table, replace(options, batch_size=options.batch_size + 1, drop_last=False)),
-            "batch_size",
-        ),
-    }
-    for name, (sampler, word) in others.items():
-        try:
-            sampler.load_state_dict(state)
-        except ValueError as refusal:
-            if word in str(refusal) and str(refusal):
-                continue
-            raise InvariantViolation(
-                f"state of {name}", f"refused with {refusal}", f"{word} named", "resume"
-            ) from refusal
-        raise InvariantViolation(f"state of {name}", "accepted", "a ValueError that says what differs", "resume")
 
 
 # --- surroundings -----------------------------------------------------------------------------------------------------
