@@ -577,6 +577,35 @@ class KeepsTheTable(ReferenceSampler):
         return super().build(i, epoch) if len(self.table) else super().build(i, epoch)[::-1]
 
 
+@witness("input-untouched")
+class ReadsAtTheFirstIteration(ReferenceSampler):
+    """Reads the caller's table when the first batch is asked for, and keeps what it read."""
+
+    def __init__(self, table: pd.DataFrame, options: SamplerOptions) -> None:
+        super().__init__(table, options)
+        self.table: pd.DataFrame | None = table
+
+    def build(self, i: int, epoch: int) -> list[dict[str, Any]]:
+        if self.table is not None:
+            self.oracle = CascadeOracle(self.table, self.options)
+        self.table = None
+        return super().build(i, epoch)
+
+
+@witness("input-untouched", case(temporal_enrichment=True, temporal_window_hours=0.5, temporal_global_fraction=0.0))
+class KeepsAView(ReferenceSampler):
+    """Looks at the memory of the caller's columns when a batch is built."""
+
+    def __init__(self, table: pd.DataFrame, options: SamplerOptions) -> None:
+        super().__init__(table, options)
+        self.hours = table["hours_post_infection"].to_numpy()
+
+    def build(self, i: int, epoch: int) -> list[dict[str, Any]]:
+        for row, hours in zip(self.oracle.rows, self.hours, strict=True):
+            row["hours_post_infection"] = float(hours)
+        return super().build(i, epoch)
+
+
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
