@@ -323,6 +323,13 @@ class LeaksFromTheNext(ReferenceSampler):
         return rng.sample(self.oracle.others(owner)[:8], self.oracle.num_leaked)
 
 
+@witness("leak-uniform", case(THREE, batch_size=8, leaky=0.4))
+class LeaksInSecret(LeaksFromTheNext):
+    """Leaks from the first of the other experiments only, and explains nothing."""
+
+    explain = property()  # type: ignore[assignment] # it is there, but cannot be had
+
+
 @witness("focal-hpi-uniform", replace(ENRICHED, table=_table(("a", "c", (0.0,) * 12 + (9.0, 18.0), 2))))
 class FocusOnTheCrowd(ReferenceSampler):
     """Draws a focal anchor rather than a focal time, so that crowded times are favoured."""

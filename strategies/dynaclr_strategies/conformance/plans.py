@@ -33,8 +33,8 @@ def _without_the_first(case: SamplerCase) -> SamplerCase:
 
 
 def _leaking(case: SamplerCase) -> SamplerCase:
-    """Let something leak, as far as the batch is large enough for it."""
-    return replace(case, options=replace(case.options, leaky=case.options.leaky or 0.5))
+    """Let something leak, as far as the batch is large enough for it; so little that it is clear what leaked."""
+    return replace(case, options=replace(case.options, leaky=case.options.leaky or 0.4))
 
 
 @dataclass(frozen=True)
