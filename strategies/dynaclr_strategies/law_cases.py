@@ -19,7 +19,6 @@ from dynaclr_strategies.faults import faults
 from dynaclr_strategies.from_types import life_cases
 from dynaclr_strategies.invariants import INVARIANTS
 from dynaclr_strategies.loss_descriptions import AugmentCase, LossCase, Transform
-from dynaclr_strategies.sampler_descriptions import SamplerCase
 from dynaclr_strategies.table_cases import index_cases, registry_cases
 
 __all__ = ["law_cases"]
@@ -66,14 +65,6 @@ def _augmented() -> st.SearchStrategy[Any]:
     return datamodule_cases(augmented=st.just(True))
 
 
-def _with_shared_lineages() -> st.SearchStrategy[SamplerCase]:
-    # For one law alone: those about focal times ask what a window holds of lineages that no other stratum has.
-    def sharing(case: SamplerCase, shared: bool) -> SamplerCase:
-        return replace(case, table=replace(case.table, shared_lineages=shared))
-
-    return st.builds(sharing, drawn_cases("lineage-exclusive", _OURS), st.booleans())
-
-
 _INTENSITY: tuple[Transform, ...] = ("contrast", "scale", "smooth", "noise")
 _UNMASKED = _losses(lambda case: replace(case, mask_same_lineage=False))
 
@@ -91,7 +82,6 @@ _OF_LAW: dict[str, Cases] = {
     "dropout-independent": _some_dropped,
     "experiments-do-not-mix": lambda: index_cases(min_experiments=2, selected=st.just(False)),
     "one-store-two-names": lambda: index_cases(min_experiments=2),
-    "lineage-exclusive": _with_shared_lineages,
     "loss-equals-reference": _UNMASKED,
     "loss-beta-zero-is-ntxent": _UNMASKED,
     "loss-masks-lineages": _losses(lambda case: replace(case, mask_same_lineage=True)),

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynaclr_strategies.holding import hold
+from dynaclr_strategies.law_cases import law_cases
 from dynaclr_strategies.options import sampler_cases
 from dynaclr_strategies.sampler_descriptions import SamplerCase
 from dynaclr_strategies.tables import anchor_tables
@@ -105,7 +106,7 @@ def test_no_needless_repeat_between_passes(case: SamplerCase) -> None:
     hold("no-needless-repeat", case)
 
 
-@given(case=sampler_cases(exclusive_by=st.just("lineage_id")))
+@given(case=law_cases("lineage-exclusive"))
 def test_lineage_exclusive(case: SamplerCase) -> None:
     """Lineages meet only where they must."""
     hold("lineage-exclusive", case)

@@ -276,6 +276,29 @@ class SistersTogether(ReferenceSampler):
         return True
 
 
+SHARED = replace(FAMILIES, shared_lineages=True)
+
+
+@witness("lineage-exclusive", case(SHARED, batch_size=4, exclusive_by="lineage_id"))
+class StrataOnTheirOwn(ReferenceSampler):
+    """Keeps relatives of one condition apart, and lets those of two meet."""
+
+    def draw_pass(self, epoch: int, owner: Any, condition: Any, quota: int, taken: list[int]) -> list[int]:
+        own: list[int] = []
+        return super().draw_pass(epoch, owner, condition, quota, own)
+
+
+TWINS = replace(_table(("a", "c", TIMES, 2), ("b", "c", TIMES, 2), lineages=8), shared_lineages=True)
+
+
+@witness("lineage-exclusive", case(TWINS, batch_size=4, leaky=0.5, exclusive_by="lineage_id"))
+class LeaksRelatives(ReferenceSampler):
+    """Does not look at the primary anchors when it leaks."""
+
+    def draw_leaked(self, owner: Label | None, taken: list[int], rng: random.Random) -> list[int]:
+        return super().draw_leaked(owner, [], rng)
+
+
 @witness("explained", case(leaky=0.5))
 class AllPrimary(ReferenceSampler):
     """Explains leaked anchors as primary."""

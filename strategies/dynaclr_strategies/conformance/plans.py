@@ -53,6 +53,9 @@ class Plan:
         Makes a drawn case one that the law applies to.
     costly
         Whether the law looks at hundreds of batches, and is tried on fewer and smaller tables.
+    sharing
+        Whether a lineage may come up in several strata. The laws about focal times ask what a window holds of lineages
+        that no other stratum has.
     """
 
     on: frozenset[str] = frozenset()
@@ -60,6 +63,7 @@ class Plan:
     needs: tuple[str, ...] = ()
     adjust: Callable[[SamplerCase], SamplerCase] | None = None
     costly: bool = False
+    sharing: bool = False
 
 
 def _plan(
@@ -68,8 +72,14 @@ def _plan(
     needs: tuple[str, ...] = (),
     adjust: Callable[[SamplerCase], SamplerCase] | None = None,
     costly: bool = False,
+    sharing: bool = False,
 ) -> Plan:
-    return Plan(frozenset(on), frozenset(off), needs, adjust, costly)
+    return Plan(frozenset(on), frozenset(off), needs, adjust, costly, sharing)
+
+
+def _sharing(case: SamplerCase, shared: bool) -> SamplerCase:
+    """Let strata number their lineages alike, or not."""
+    return replace(case, table=replace(case.table, shared_lineages=shared))
 
 
 PLANS: dict[str, Plan] = {
@@ -90,7 +100,7 @@ PLANS: dict[str, Plan] = {
     "ranks-equal-length": _plan(needs=("length",)),
     "hpi-shift": _plan("time"),
     "hpi-scale": _plan("time"),
-    "lineage-exclusive": _plan("exclusive"),
+    "lineage-exclusive": _plan("exclusive", sharing=True),
     "leak-uniform": _plan("experiment", "leak", off=("exclusive",), adjust=_leaking, costly=True),
     "focal-hpi-uniform": _plan("time", costly=True),
     "focal-quota-unbiased": _plan("condition", "time", off=("exclusive",), costly=True),
@@ -146,6 +156,8 @@ def drawn_cases(law: str, claims: Claims) -> st.SearchStrategy[SamplerCase]:
         exclusive_by=exclusive,
         **columns,
     )
+    if plan.sharing:
+        cases = st.builds(_sharing, cases, st.booleans())
     return (cases if plan.adjust is None else cases.map(plan.adjust)).map(claims.fit)
 
 

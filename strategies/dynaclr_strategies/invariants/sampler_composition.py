@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import Any
 
 import pandas as pd
 
@@ -270,6 +271,28 @@ def _exclusive(oracle: CascadeOracle, batch: Batch, owner: Label | None) -> Prob
     return None
 
 
+def _exclusive_between(oracle: CascadeOracle, batch: Batch, owner: Label | None) -> Problem | None:
+    """Find relatives from two pools of which each had a lineage that the batch lacks.
+
+    Whichever was drawn from second could have given somebody else. No more can be asked for: where one of them had
+    nobody left, drawing one after the other may not avoid it. With enrichment, times come before lineages.
+    """
+    if oracle.options.temporal_enrichment:
+        return None
+    held = {oracle.lineage(anchor) for anchor in batch.anchors}
+    members: dict[Any, list[tuple[str, int]]] = {}
+    for name, drawn, available in _pools(oracle, batch, owner):
+        if {oracle.lineage(anchor) for anchor in available} - held:
+            for anchor in drawn:
+                members.setdefault(oracle.lineage(anchor), []).append((name, anchor))
+    for lineage, found in members.items():
+        names = list(dict.fromkeys(name for name, _ in found))
+        if len(names) > 1:
+            seen = f"{' and '.join(names[:2])} share {oracle.options.exclusive_by} {lineage!r}"
+            return seen, "different ones, as each has some that are not in the batch", [anchor for _, anchor in found]
+    return None
+
+
 @invariant(
     "lineage-exclusive",
     subject="sampler",
@@ -278,5 +301,5 @@ def _exclusive(oracle: CascadeOracle, batch: Batch, owner: Label | None) -> Prob
     applies=lambda o: o.options.exclusive_by is not None,
 )
 def check_lineage_exclusive(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
-    """Two anchors of one lineage share a batch only if their stratum has fewer lineages than its quota."""
-    _hold("lineage-exclusive", [_exclusive], make_sampler, table, options)
+    """Two anchors of one lineage share a batch only if a stratum of theirs has no other lineages left for it."""
+    _hold("lineage-exclusive", [_exclusive, _exclusive_between], make_sampler, table, options)

@@ -170,8 +170,10 @@ class ReferenceSampler:
         """Tell whether exclusivity lets an anchor in."""
         return self.oracle.lineage(anchor) not in {self.oracle.lineage(other) for other in taken}
 
-    def take(self, candidates: list[int], count: int, taken: list[int], pool: list[int]) -> list[int]:
-        """Take anchors in the given order: free ones of the least drawn first, then the others of them."""
+    def take(
+        self, candidates: list[int], count: int, taken: list[int], pool: list[int], own: tuple[int, ...] = ()
+    ) -> list[int]:
+        """Take anchors in the given order: of the least drawn, free ones first, then those new to the pool's own."""
         chosen: list[int] = []
         while len(chosen) < count:
             times = Counter(taken + chosen)
@@ -179,8 +181,11 @@ class ReferenceSampler:
             level = [anchor for anchor in candidates if times[anchor] == least]
             if not level:
                 break
-            free = [anchor for anchor in level if self.options.exclusive_by and self.is_free(anchor, taken + chosen)]
-            chosen.append((free or level)[0])
+            free, new = (
+                [anchor for anchor in level if self.options.exclusive_by and self.is_free(anchor, held)]
+                for held in (taken + chosen, [*own, *chosen])
+            )
+            chosen.append((free or new or level)[0])
         return chosen
 
     def draw_pass(
@@ -242,10 +247,11 @@ class ReferenceSampler:
         if quota > len(stratum):
             return self.draw_crowded(stratum, by_time, order, quota, near, focal, taken)
         free = self.one_per_lineage(by_time, taken)
-        first = (free + [anchor for anchor in by_time if anchor not in free])[:near]
+        new = self.one_per_lineage([anchor for anchor in by_time if anchor not in free], free)
+        first = (free + new + [anchor for anchor in by_time if anchor not in free + new])[:near]
         taken += first
         rest = [anchor for anchor in order if anchor not in first]
-        others = self.take(rest, quota - near, taken, rest) if rest else []
+        others = self.take(rest, quota - near, taken, rest, tuple(first)) if rest else []
         taken += others
         return [*((a, self.label(a, focal)) for a in first), *((a, "global") for a in others)]
 
