@@ -42,6 +42,13 @@ def test_plain_when_global(case: SamplerCase) -> None:
 
 
 @STATISTICAL
+@given(case=sampler_cases(tables=SMALL, experiment_aware=ON))
+def test_experiment_order(case: SamplerCase) -> None:
+    """Experiments come in any order, another one each epoch."""
+    hold("experiment-order", case)
+
+
+@STATISTICAL
 @given(case=sampler_cases(tables=SMALL, experiment_aware=ON, exclusive_by=NOBODY).filter(_leaks))
 def test_leak_uniform(case: SamplerCase) -> None:
     """Every anchor of the other experiments leaks alike."""

@@ -18,6 +18,7 @@ from dynaclr_strategies.subjects import run_law
 UNNUMBERED = {
     "batches-per-epoch",
     "epoch-kept",
+    "experiment-order",
     "focal-hpi-uniform",
     "focal-quota-unbiased",
     "focal-uniform",

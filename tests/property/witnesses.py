@@ -177,6 +177,22 @@ class ExperimentByDice(ReferenceSampler):
         return self.rng(epoch, "dice", lap).choices(self.oracle.groups, weights, k=self.oracle.num_batches)
 
 
+@witness("experiment-order", case(batch_size=4))
+class OneExperimentAfterTheOther(ReferenceSampler):
+    """Gives all batches of one experiment before those of the next."""
+
+    def schedule(self, epoch: int, lap: int) -> list[Label | None]:
+        return sorted(super().schedule(epoch, lap), key=str)
+
+
+@witness("experiment-order", case(batch_size=8))
+class TheSameOrderEveryEpoch(ReferenceSampler):
+    """Shuffles the experiments once for all epochs."""
+
+    def schedule(self, epoch: int, lap: int) -> list[Label | None]:
+        return super().schedule(0, lap)
+
+
 @witness("condition-quota")
 class ConditionByDice(ReferenceSampler):
     """Draws each anchor's condition anew."""

@@ -88,6 +88,7 @@ PLANS: dict[str, Plan] = {
     "leak-exact": _plan("experiment", "leak"),
     "zero-weight-excluded": _plan("experiment", "weights", adjust=_without_the_first),
     "experiment-share": _plan("experiment"),
+    "experiment-order": _plan("experiment", costly=True),
     "condition-quota": _plan("condition"),
     "condition-unbiased": _plan("condition", costly=True),
     "focal-concentration": _plan("time"),

@@ -49,6 +49,7 @@ from dynaclr_strategies.invariants.sampler_shape import (
     check_len_matches_iteration,
 )
 from dynaclr_strategies.invariants.sampler_uniformity import (
+    check_experiment_order,
     check_focal_hpi_uniform,
     check_focal_quota_unbiased,
     check_focal_uniform,
@@ -71,6 +72,7 @@ __all__ = [
     "check_elastic",
     "check_epoch_kept",
     "check_epochs_differ",
+    "check_experiment_order",
     "check_experiment_share",
     "check_explained",
     "check_extra_columns",

@@ -23,7 +23,13 @@ from dynaclr_strategies.invariants.sampler_runs import MakeSampler, global_batch
 from dynaclr_strategies.oracles.sampler import CascadeOracle, meant
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
 
-__all__ = ["check_focal_hpi_uniform", "check_focal_quota_unbiased", "check_focal_uniform", "check_leak_uniform"]
+__all__ = [
+    "check_experiment_order",
+    "check_focal_hpi_uniform",
+    "check_focal_quota_unbiased",
+    "check_focal_uniform",
+    "check_leak_uniform",
+]
 
 Rows = list[dict[str, Any]]
 
@@ -69,6 +75,33 @@ def _primary(rows: Rows, oracle: CascadeOracle) -> tuple[Label | None, dict[Labe
             owner = oracle.group(row["anchor"])
             members.setdefault(oracle.condition(row["anchor"]), []).append(row)
     return owner, members
+
+
+@invariant(
+    "experiment-order",
+    subject="sampler",
+    needs=("set_epoch",),
+    when="experiment_aware and several experiments",
+    applies=lambda o: len(o.groups) > 1,
+)
+def check_experiment_order(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """Whatever place of an epoch a batch has, each experiment owns it as often as it owns batches of the epoch."""
+    oracle, tally = CascadeOracle(table, options), _Tally()
+    epochs: dict[int, list[list[Label | None]]] = {}
+    for batch in global_batches(make_sampler, table, options, DRAWN_BATCHES):
+        epochs.setdefault(batch.epoch, []).append(batch.owner(oracle))
+    for owners in epochs.values():
+        if any(len(possible) != 1 for possible in owners):
+            return  # without provenance, those that are clear would be no fair sample
+        order = [possible[0] for possible in owners]
+        for group, count in Counter(order).items():
+            share = Fraction(count, len(order))
+            for place, owner in enumerate(order):
+                tally.add(f"batch {place} of an epoch of {group!r}", int(owner == group), share)
+                # Drawn without replacement, which only makes the tails lighter.
+                if place < len(order) // 2:
+                    tally.add(f"a batch in the first half of an epoch of {group!r}", int(owner == group), share)
+    tally.check("experiment-order")
 
 
 def _is_plainly_enriched(oracle: CascadeOracle) -> bool:
