@@ -24,6 +24,7 @@ class _Cell:
     start: int
     length: int
     gap: int
+    missing: int
     place: tuple[int, int]
     drift: tuple[float, float]
     no_parent: NoParent
@@ -38,6 +39,7 @@ def _cells(frames: int, size: tuple[int, int]) -> st.SearchStrategy[_Cell]:
         start=st.integers(0, frames - 1),
         length=st.integers(1, frames),
         gap=st.integers(0, 3),
+        missing=st.integers(1, 3),
         place=st.tuples(st.integers(0, size[0] - 1), st.integers(0, size[1] - 1)),
         drift=st.tuples(drift, drift),
         no_parent=st.sampled_from(NO_PARENT),
@@ -50,11 +52,12 @@ def lineages(
 ) -> tuple[TrackDescription, ...]:
     """Strategy for the tracks of a field of view.
 
-    Generates founders and divisions over several generations, cells that enter late or leave early, gaps, tracks of
-    one frame, daughters that appear a while after the division, ids that count from 0, from 1 or from 1000, every way
-    files write "no parent", and cells that drift out of the image. Promises that ids differ, that frames ascend within
-    the movie, that a parent starts before its daughter, that 0 never means two things, and that the first cell stays
-    in the image. Shrinks towards one cell, numbered 1, at the origin in frame 0.
+    Generates founders and divisions over several generations, cells that enter late or leave early, gaps of one to
+    three frames, tracks of one frame, daughters that appear a while after the division, ids that count from 0, from 1
+    or from 1000, with holes or without, every way files write "no parent", and cells that drift out of the image.
+    Promises that ids differ, that frames ascend within the movie, that a parent starts before its daughter, that 0
+    never means two things, and that the first cell stays in the image. Shrinks towards one cell, numbered 1, at the
+    origin in frame 0.
 
     Parameters
     ----------
@@ -70,10 +73,11 @@ def lineages(
             f"frames={frames!r} must be at least 1, and min_tracks={min_tracks!r} between 0 and {max_tracks!r}"
         )
     first_id = draw(st.sampled_from((1, 0, 1000)), label="first id")
+    step = draw(st.sampled_from((1, 3)), label="from id to id")
     cells = draw(st.lists(_cells(frames, size), min_size=min_tracks, max_size=max_tracks), label="cells")
     tracks: list[TrackDescription] = []
     for number, cell in enumerate(cells):
-        tracks.append(_track(cell, first_id + number, tracks, frames))
+        tracks.append(_track(cell, first_id + step * number, tracks, frames))
     if any(track.parent is not None for track in tracks):
         event("lineages: division")
     return tuple(tracks)
@@ -88,8 +92,8 @@ def _track(cell: _Cell, track_id: int, before: list[TrackDescription], frames: i
         if start >= frames:  # the movie ends before this daughter is born: another founder instead
             mother, start = None, cell.start
     seen = range(start, min(start + cell.length, frames))
-    # Every so many-th frame is missed, never the first.
-    missed = {t for t in seen if cell.gap and (t - start) % (cell.gap + 1) == cell.gap}
+    # After every so many frames some are missed, never the first.
+    missed = {t for t in seen if cell.gap and (t - start) % (cell.gap + cell.missing) >= cell.gap}
     drifts = bool(before)
     no_parent = "-1" if cell.no_parent == "0" and (track_id == 0 or _has_zero(before)) else cell.no_parent
     return TrackDescription(

@@ -146,13 +146,16 @@ def sampler_options(
     leaky = draw(st.sampled_from(FRACTIONS), label="leaky")
     window = draw(st.sampled_from(WINDOWS), label="window")
     global_fraction = draw(st.sampled_from((0.3, *FRACTIONS, 1.0)), label="global fraction")
+    is_written = draw(st.booleans(), label="weights of 0 are written")
+    if weights and not is_written:  # to leave an experiment out by not naming it
+        weights = tuple((name, weight) for name, weight in weights if weight)
     weights, ratio = weights if aware else None, ratio if balanced else None
     telling = _telling_sizes(*([leaky] if aware else []), *([global_fraction] if enriched else []))
     if ratio is not None:
         ratio = _repair_ratio(ratio, table, groups if aware else (), conditions)
     replicas = draw(REPLICAS, label="num_replicas")
     for name, on in {
-        "leaving out an experiment": weights and any(w == 0 for _, w in weights),
+        "leaving out an experiment": weights and sum(w > 0 for _, w in weights) < len(table.labels_of(groups)),
         "ranks": replicas,
     }.items():
         if on:

@@ -222,7 +222,7 @@ def registries(
 ) -> RegistryDescription:
     """Strategy for registries of experiments that fit together.
 
-    Generates one to several experiments with different channels, plates and time axes, whose FOV names collide as they
+    Generates experiments with different channels, plates and time axes, whose FOV names collide as they
     do in reality, some of which share one store. Promises different names and equal numbers of source channels.
     Shrinks towards one experiment of the smallest kind.
 
@@ -261,6 +261,10 @@ def registries(
         drawn[0] = replace(drawn[0], store="shared")
         drawn[1] = replace(drawn[0], name=drawn[1].name)
     return RegistryDescription(experiments=tuple(drawn))
+
+
+SHARDS = ((1, 2, 1, 2, 2), (1, 1, 1, 1, 1), (2, 1, 2, 3, 1), (1, 3, 1, 1, 2))
+"""Chunks of a shard along T, C, Z, Y and X."""
 
 
 def _chunks(draw: st.DrawFn) -> tuple[int, int, int, int, int]:
@@ -305,7 +309,7 @@ def _formatted(draw: st.DrawFn, experiment: ExperimentDescription) -> Experiment
     shards = None
     if version == "0.5" and chunks is not None and draw(st.booleans(), label="sharded"):
         event("stores: shards")
-        shards = (1, 2, 1, 2, 2)
+        shards = draw(st.sampled_from(SHARDS), label="shards")
     dtypes = ("float32", "uint16", *sorted(set(DTYPES) - {"float32", "uint16"}))
     return replace(
         experiment,

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ from dynaclr_strategies.codec import Plain
 from dynaclr_strategies.descriptions import ExperimentDescription, FovDescription, TrackDescription, WellDescription
 from dynaclr_strategies.options import PLAIN_TABLE
 from dynaclr_strategies.oracles.sampler import CascadeOracle, decimal
-from dynaclr_strategies.registries import ConditionWells
+from dynaclr_strategies.registries import SHARDS, ConditionWells
 from dynaclr_strategies.sampler_descriptions import SamplerOptions, StratumDescription
 from dynaclr_strategies.subjects.sampler import make_flexible
 from dynaclr_strategies.times import TimeAxisDescription
@@ -149,6 +150,8 @@ def test_lineages_reach_and_shrink() -> None:
         lambda tracks: max(_generation(t, tracks) for t in tracks) >= 2,
         lambda tracks: len([t for t in tracks if t.parent == tracks[0].track_id]) >= 2,
         lambda tracks: any(t.frames[-1] - t.frames[0] >= len(t.frames) for t in tracks),
+        lambda tracks: any(late - early > 3 for t in tracks for early, late in pairwise(t.frames)),
+        lambda tracks: any(b.track_id - a.track_id > 1 for a, b in pairwise(tracks)),
         lambda tracks: tracks[0].frames[0] > 0,
         lambda tracks: len(tracks[0].frames) > 1 and tracks[0].frames[-1] < 7,
         lambda tracks: any(len(t.frames) == 1 for t in tracks),
@@ -282,7 +285,7 @@ def test_stores_reach_and_shrink() -> None:
         lambda e: e.ome_version == "0.5",
         lambda e: e.dtype == "uint8",
         lambda e: e.dtype == "float16",
-        lambda e: e.shards,
+        *(lambda e, one=one: e.shards == one for one in SHARDS),
         lambda e: e.compressed and e.ome_version == "0.4",
         lambda e: e.normalization,
         lambda e: not e.normalization,
@@ -344,6 +347,11 @@ def _strata(case: SamplerCase) -> int:
     return len({(s.experiment, s.condition) for s in case.table.strata})
 
 
+def _experiments(options: SamplerOptions) -> int:
+    """Return the number of experiments of the plain table."""
+    return len(PLAIN_TABLE.labels_of(options.group_by))
+
+
 def _tells(fraction: float, number: int) -> bool:
     """Tell whether binary floating point finds another number of anchors than the decimal."""
     return int(fraction * number) != math.floor(decimal(fraction) * number)
@@ -363,6 +371,7 @@ def test_sampler_options_reach_and_shrink() -> None:
         lambda o: o.temporal_enrichment and o.temporal_window_hours == 0,
         lambda o: o.temporal_enrichment and o.temporal_global_fraction == 1,
         lambda o: o.experiment_weights and any(weight == 0 for _, weight in o.experiment_weights),
+        lambda o: o.experiment_aware and o.experiment_weights and len(o.experiment_weights) < _experiments(o),
         lambda o: o.condition_ratio and any(part == 0 for _, part in o.condition_ratio),
         lambda o: len(o.group_by) == 2,
         lambda o: len(o.stratify_by) == 2,

@@ -107,7 +107,7 @@ def check_leak_exact(make_sampler: MakeSampler, table: pd.DataFrame, options: Sa
     "zero-weight-excluded",
     subject="sampler",
     number=6,
-    when="experiment_aware and experiment_weights with a 0",
+    when="experiment_aware and experiment_weights with a 0 or without an experiment",
     applies=lambda o: any(weight == 0 for weight in o.weights.values()),
 )
 def check_zero_weight_excluded(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
