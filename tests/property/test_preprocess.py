@@ -339,7 +339,10 @@ interrupted = 0
 for step in range(60):
     signal.setitimer(signal.ITIMER_REAL, 0.0005 * (step + 1))
     try:
-        compute_statistics(registry, progress=False, overwrite=True)
+        try:
+            compute_statistics(registry, progress=False, overwrite=True)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # too late, now and then: the alarm comes right before
     except KeyboardInterrupt:
         interrupted += 1
     except OSError as error:
@@ -347,8 +350,6 @@ for step in range(60):
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
         interrupted += 1
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
     for path in Path(sys.argv[1]).parent.rglob(".zattrs"):
         json.loads(path.read_text())
         assert not list(path.parent.glob("*.part")), path
