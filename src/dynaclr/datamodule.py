@@ -212,8 +212,8 @@ class MultiExperimentDataModule(LightningDataModule):
         """
         if stage not in {"fit", "validate", "predict"}:
             raise DynaclrError(
-                f"stage={stage!r} needs to be 'fit', 'validate' or 'predict'; there is no third part of the data to "
-                "test on: hold experiments out with val_experiments and use the stage 'validate'"
+                f"stage={getattr(stage, 'value', stage)!r} needs to be 'fit', 'validate' or 'predict'; there are no "
+                "test data: hold experiments out with val_experiments and use the stage 'validate'"
             )
         if self.trainer is not None:
             check_trainer(self.trainer)

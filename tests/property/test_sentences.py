@@ -420,8 +420,8 @@ def test_of_the_stages_of_the_data_module(tmp_path: Path) -> None:
 
     for stage in ("test", "training", None):
         assert said(lambda stage=stage: data().setup(stage)) == (
-            f"stage={stage!r} needs to be 'fit', 'validate' or 'predict'; there is no third part of the data to "
-            "test on: hold experiments out with val_experiments and use the stage 'validate'"
+            f"stage={stage!r} needs to be 'fit', 'validate' or 'predict'; there are no test data: hold experiments out "
+            "with val_experiments and use the stage 'validate'"
         )
     assert said(lambda: data().test_dataloader()) == "there are no test data; use the stage 'validate'"
     assert said(lambda: data(val_experiments=[]).setup("validate")) == (
