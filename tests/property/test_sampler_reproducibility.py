@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pandas as pd
@@ -197,3 +198,21 @@ def test_dtype(case: SamplerCase) -> None:
 def test_extra_columns(case: SamplerCase) -> None:
     """What nobody needs does not matter."""
     hold("extra-columns", case)
+
+
+class FailsElsewhere(ReferenceSampler):
+    """Works where it is asked first, and raises in any other process."""
+
+    home = os.environ.get("FAILS_ELSEWHERE_HOME")
+
+    def __init__(self, table: pd.DataFrame, options: SamplerOptions) -> None:
+        super().__init__(table, options)
+        if self.home:
+            raise RuntimeError("no batches here")
+
+
+def test_what_raises_in_another_process_only_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not count as untried."""
+    monkeypatch.setenv("FAILS_ELSEWHERE_HOME", "set")
+    with pytest.raises(InvariantViolation, match=r"another process: RuntimeError: no batches here, but should be"):
+        check_elsewhere(CASES[:1], FailsElsewhere, maker="test_sampler_reproducibility:FailsElsewhere")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dynaclr_strategies.invariants.base import INVARIANTS
+from dynaclr_strategies.invariants.base import INVARIANTS, InvariantViolation
 from dynaclr_strategies.invariants.sampler_runs import transcript
 from dynaclr_strategies.reproduction.attached import FailedCase, attached
 from dynaclr_strategies.reproduction.case_files import CannotRunError
@@ -76,6 +76,8 @@ def check_elsewhere(
     answers = batches_elsewhere(cases, maker or _OURS, epochs=epochs, patience=patience)
     for case, answer in zip(cases, answers, strict=True):
         with attached(FailedCase(LAW, case, maker)):
+            if isinstance(answer, str):  # it works here, or the case would not have come this far
+                raise InvariantViolation("another process", answer, "the same batches as in this one", LAW)
             check(here, case.frame(), case.options, elsewhere=lambda _table, _options, answer=answer: answer)
 
 
@@ -86,8 +88,8 @@ def batches_elsewhere(
     epochs: bool = True,
     hash_seed: str | None = None,
     patience: float = PATIENCE,
-) -> list[Batches]:
-    """Return the batches of the first two epochs of each case, from another process.
+) -> list[Batches | str]:
+    """Return the batches of the first two epochs of each case, from another process; or what was raised there.
 
     Parameters
     ----------
@@ -109,7 +111,7 @@ def batches_elsewhere(
         request = {"maker": maker, "epochs": epochs, "cases": [case.to_plain() for case in cases]}
         Path(folder, "request.json").write_text(json.dumps(request), encoding="utf-8")
         _run(folder, {**os.environ, "PYTHONHASHSEED": other, "PYTHONPATH": path}, patience)
-        answers: list[Batches] = json.loads(Path(folder, "answer.json").read_text(encoding="utf-8"))
+        answers: list[Batches | str] = json.loads(Path(folder, "answer.json").read_text(encoding="utf-8"))
     return answers
 
 
@@ -137,7 +139,14 @@ def main(folder: Path) -> None:
 
     cases = [SamplerCase.from_plain(plain) for plain in request["cases"]]
     chosen = make if request["epochs"] else without_epochs
-    answers = [transcript(chosen, case.frame(), case.options) for case in cases]
+
+    def answer(case: SamplerCase) -> Batches | str:
+        try:
+            return transcript(chosen, case.frame(), case.options)
+        except Exception as problem:  # noqa: BLE001 - told to the process that asked
+            return f"{type(problem).__name__}: {problem}"
+
+    answers = [answer(case) for case in cases]
     # Indices may be NumPy's: whether they are ints is another law's business.
     (folder / "answer.json").write_text(json.dumps(answers, default=int), encoding="utf-8")
 
