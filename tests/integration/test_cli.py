@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from command_lines import errors_of, everything_in, write_fit_config
 from runs import LIGHTNING_WARNINGS, write_two_experiments
 
 from dynaclr.cli import simple
@@ -27,48 +28,6 @@ from dynaclr.embeddings import read_embeddings
 from dynaclr.errors import DynaclrError, RegistryError
 
 pytestmark = [pytest.mark.filterwarnings(warning) for warning in LIGHTNING_WARNINGS]
-
-
-def _config(folder: Path, registry: Path, **changes: Any) -> Path:
-    """Write a configuration of a short run; a change names its key as ``trainer__max_epochs=2``."""
-    flat = {"in_stack_depth": 1, "stem_kernel_size": [1, 4, 4], "stem_stride": [1, 4, 4], "embedding_dim": 256}
-    encoder = {"class_path": "dynaclr.encoder.ContrastiveEncoder", "init_args": {"backbone": "convnext_zepto", **flat}}
-    loss = {"class_path": "dynaclr.loss.NTXentHCL", "init_args": {"temperature": 0.07, "beta": 0.5}}
-    data = {
-        "experiments_yaml": str(registry),
-        "z_range": [0, 1],
-        "yx_patch_size": [32, 32],
-        "final_yx_patch_size": [24, 24],
-        "val_experiments": ["exp_beta"],
-        "batch_size": 4,
-    }
-    logger = {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": {"save_dir": str(folder)}}
-    config: dict[str, Any] = {
-        "trainer": {
-            "max_epochs": 1,
-            "limit_train_batches": 2,
-            "limit_val_batches": 1,
-            "accelerator": "cpu",
-            "use_distributed_sampler": False,
-            "enable_model_summary": False,
-            "log_every_n_steps": 1,
-            "logger": logger,
-        },
-        "model": {
-            "class_path": "dynaclr.engine.ContrastiveModule",
-            "init_args": {"encoder": encoder, "loss_function": loss, "example_input_array_shape": None},
-        },
-        "data": {"class_path": "dynaclr.datamodule.MultiExperimentDataModule", "init_args": data},
-    }
-    for name, value in changes.items():
-        *parents, last = name.split("__")
-        section = config
-        for parent in parents:
-            section = section[parent]
-        section[last] = value
-    path = folder / "fit.yml"
-    path.write_text(yaml.safe_dump(config))
-    return path
 
 
 @pytest.fixture
@@ -89,10 +48,6 @@ def _run(*words: str | Path, environment: dict[str, str] | None = None) -> subpr
     arguments = [sys.executable, "-m", "dynaclr", *map(str, words)]
     together = {**os.environ, **(environment or {})}
     return subprocess.run(arguments, capture_output=True, text=True, env=together, timeout=600, check=False)
-
-
-def _everything(folder: Path) -> set[Path]:
-    return set(folder.rglob("*"))
 
 
 def test_help_lists_every_command_without_loading_torch() -> None:
@@ -139,7 +94,7 @@ def test_schema_checks_the_registry(registry: Path, folder: Path, capsys: pytest
 
 def test_fit_then_validate_then_predict(folder: Path, registry: Path) -> None:
     """A run leaves its configuration and checkpoint in its log's folder, can be repeated, and predicts from there."""
-    config = _config(folder, registry)
+    config = write_fit_config(folder, registry)
     for version in (0, 1):
         done = _run("fit", "--config", config, "--data.seed=3", "--seed_everything=1")
         assert done.returncode == 0, done.stderr
@@ -168,11 +123,11 @@ def test_fit_then_validate_then_predict(folder: Path, registry: Path) -> None:
 
 def test_a_run_without_a_logger_writes_no_configuration(folder: Path, registry: Path) -> None:
     """Without a log there is no folder of the run, and a config.yaml that lies around is the user's."""
-    config = _config(folder, registry, trainer__logger=False, trainer__enable_checkpointing=False)
+    config = write_fit_config(folder, registry, trainer__logger=False, trainer__enable_checkpointing=False)
     (folder / "config.yaml").write_text("mine")
     assert main(["fit", "--config", str(config), f"--trainer.default_root_dir={folder}"]) == 0
     assert (folder / "config.yaml").read_text() == "mine"
-    assert len(_everything(folder)) == 2
+    assert len(everything_in(folder)) == 2
 
 
 ENCODER = "model__init_args__encoder"
@@ -215,22 +170,14 @@ def test_a_wrong_configuration_is_one_sentence(
 ) -> None:
     """Exit code 2, one line on stderr that says what to change, nothing written."""
     changes, sentence = MISTAKES[name]
-    config = _config(folder, registry, trainer__logger=False, trainer__enable_checkpointing=False, **changes)
-    before = _everything(folder) | _everything(registry.parent)
+    config = write_fit_config(folder, registry, trainer__logger=False, trainer__enable_checkpointing=False, **changes)
+    before = everything_in(folder) | everything_in(registry.parent)
     assert main(["fit", "--config", str(config)]) == 2
-    (line,) = _errors(capsys)
+    (line,) = errors_of(capsys)
     assert sentence in line
     assert "Parser key" not in line
     assert "Union" not in line
-    assert _everything(folder) | _everything(registry.parent) == before
-
-
-def _errors(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """Return what stderr holds, but for what Lightning says about the hardware and the seed."""
-    lines = capsys.readouterr().err.splitlines()
-    assert not any("Traceback" in line for line in lines)
-    said = ("Seed set", "INFO", "GPU available", "TPU available", "HPU available")
-    return [line for line in lines if line and not line.startswith(said)]
+    assert everything_in(folder) | everything_in(registry.parent) == before
 
 
 FIELDS = {
@@ -255,14 +202,14 @@ def test_a_wrong_registry_is_told_and_nothing_is_written(
     content = yaml.safe_load(registry.read_text())
     content["experiments"][1].update(changes)
     registry.write_text(yaml.safe_dump(content))
-    config = _config(folder, registry, trainer__logger=False, trainer__enable_checkpointing=False)
-    before = {path: path.stat().st_mtime_ns for path in _everything(folder)}
+    config = write_fit_config(folder, registry, trainer__logger=False, trainer__enable_checkpointing=False)
+    before = {path: path.stat().st_mtime_ns for path in everything_in(folder)}
     assert main(["fit", "--config", str(config)] if command == "fit" else ["preprocess", str(registry)]) == 2
-    message = "\n".join(_errors(capsys))
+    message = "\n".join(errors_of(capsys))
     assert message.startswith("dynaclr: error: ")
     assert sentence in message
     assert "exp_beta" in message
-    assert {path: path.stat().st_mtime_ns for path in _everything(folder)} == before
+    assert {path: path.stat().st_mtime_ns for path in everything_in(folder)} == before
 
 
 WORDS = {
@@ -284,7 +231,7 @@ def test_wrong_words_are_one_sentence(name: str, capsys: pytest.CaptureFixture[s
     """Exit code 2 and one line on stderr."""
     words, sentence = WORDS[name]
     assert main(words) == 2
-    (line,) = _errors(capsys)
+    (line,) = errors_of(capsys)
     assert line.startswith("dynaclr: error: ")
     assert sentence in line
 
@@ -304,7 +251,7 @@ def test_a_file_that_is_no_configuration_is_named(
     """YAML that cannot be a configuration is refused with the file's name."""
     (folder / "fit.yml").write_text(text)
     assert main(["fit", "--config", str(folder / "fit.yml")]) == 2
-    (line,) = _errors(capsys)
+    (line,) = errors_of(capsys)
     assert sentence in line
     assert "fit.yml" in line
 
@@ -323,11 +270,11 @@ def test_predict_refuses_before_it_computes(
     words: list[str], sentence: str, folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Places that cannot be written and checkpoints that cannot be read are mistakes with a sentence."""
-    config = _config(folder, registry, trainer__logger=False)
+    config = write_fit_config(folder, registry, trainer__logger=False)
     assert main(["predict", "--config", str(config), *(word.format(folder=folder) for word in words)]) == 2
-    *_, line = _errors(capsys)
+    *_, line = errors_of(capsys)
     assert sentence in line
-    assert _everything(folder) == {config}
+    assert everything_in(folder) == {config}
 
 
 CHECKPOINTS: dict[str, tuple[object, str]] = {
@@ -352,32 +299,32 @@ def test_a_wrong_checkpoint_is_told_before_anything_is_written(
         path.write_bytes(content)
     else:
         torch.save(content, path)
-    config = _config(folder, registry)
+    config = write_fit_config(folder, registry)
     words = ["--output", str(folder / "e.zarr")] if command == "predict" else []
     assert main([command, "--config", str(config), "--ckpt_path", str(path), *words]) == 2
-    (line,) = _errors(capsys)
+    (line,) = errors_of(capsys)
     assert line.startswith(f"dynaclr: error: ckpt_path={str(path)!r} {sentence}")
-    assert _everything(folder) == {config, path}
+    assert everything_in(folder) == {config, path}
 
 
 def test_weights_alone_cannot_be_resumed(folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """To go on, a fit needs its optimizer's state, and says so; validation needs the weights only."""
     callback = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"save_weights_only": True}}
-    config = _config(folder, registry, trainer__callbacks=[callback])
+    config = write_fit_config(folder, registry, trainer__callbacks=[callback])
     assert main(["fit", "--config", str(config)]) == 0
     (checkpoint,) = folder.rglob("*.ckpt")
     assert main(["validate", "--config", str(config), "--ckpt_path", str(checkpoint)]) == 0
     capsys.readouterr()
-    before = _everything(folder)
+    before = everything_in(folder)
     assert main(["fit", "--config", str(config), "--ckpt_path", str(checkpoint)]) == 2
-    (line,) = _errors(capsys)
+    (line,) = errors_of(capsys)
     assert "holds weights only, but to resume a run it needs 'optimizer_states' and 'lr_schedulers'" in line
-    assert _everything(folder) == before
+    assert everything_in(folder) == before
 
 
 def test_random_weights_are_not_silent(folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Predicting without a checkpoint works, with a word about it."""
-    config = _config(folder, registry, trainer__logger=False)
+    config = write_fit_config(folder, registry, trainer__logger=False)
     assert main(["predict", "--config", str(config), "--output", str(folder / "e.zarr")]) == 0
     assert "No --ckpt_path: predict works with random weights." in capsys.readouterr().err
 
@@ -403,7 +350,8 @@ class Faulty(Callback):
 def test_a_bug_keeps_its_trace(folder: Path, registry: Path) -> None:
     """What is no mistake of the user's ends with a stack trace, not with a sentence that blames them."""
     (folder / "faulty.py").write_text(FAULTY)
-    config = _config(folder, registry, trainer__logger=False, trainer__callbacks=[{"class_path": "faulty.Faulty"}])
+    faulty = [{"class_path": "faulty.Faulty"}]
+    config = write_fit_config(folder, registry, trainer__logger=False, trainer__callbacks=faulty)
     done = _run("fit", "--config", config, environment={"PYTHONPATH": str(folder)})
     assert done.returncode == 1
     assert "Traceback" in done.stderr
@@ -417,7 +365,7 @@ def _hear_interruptions() -> None:
 
 def test_an_interruption_is_quiet(folder: Path, registry: Path) -> None:
     """Ctrl-C in the middle of training ends the program with 130 and no trace."""
-    config = _config(folder, registry, trainer__max_epochs=100_000, trainer__limit_train_batches=None)
+    config = write_fit_config(folder, registry, trainer__max_epochs=100_000, trainer__limit_train_batches=None)
     command = [sys.executable, "-m", "dynaclr", "fit", "--config", str(config)]
     pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     # Whoever started the tests in the background made them, and what they start, deaf to Ctrl-C.

@@ -36,6 +36,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "demo": Command("write two small experiments, train on them, say where the results are", "simple", "demo"),
     "preprocess": Command("compute the statistics that normalizations need, into the stores", "simple", "preprocess"),
+    "batches": Command("show what the batches of a fit hold, without training", "batches", "batches"),
     "fit": Command("train an encoder: dynaclr fit --config FILE", "training", "fit"),
     "validate": Command("compute the validation loss of a checkpoint", "training", "validate"),
     "predict": Command("write the embeddings of all cells to an AnnData Zarr store", "training", "predict"),

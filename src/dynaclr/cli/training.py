@@ -21,7 +21,7 @@ from dynaclr.errors import DynaclrError
 from dynaclr.files import read_yaml
 from dynaclr.weights import check_checkpoint
 
-__all__ = ["TrainingCLI", "fit", "predict", "validate"]
+__all__ = ["TrainingCLI", "fit", "predict", "run_training_cli", "validate"]
 
 _log = logging.getLogger(__name__)
 
@@ -104,11 +104,15 @@ class TrainingCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Make model, data and trainer; a value that one of them refuses is a mistake of the configuration."""
         try:
-            super().instantiate_classes()
+            self.make()
         except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
             if isinstance(error, DynaclrError) or _is_ours(error):
                 raise
             raise ConfigurationError(plain_sentence(str(error))) from error
+
+    def make(self) -> None:
+        """Make what the command needs of model, data and trainer: all of it."""
+        super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Make the trainer, with the writer of embeddings among its callbacks."""
@@ -141,7 +145,7 @@ def fit(arguments: Sequence[str]) -> None:
     arguments
         What follows the command.
     """
-    _run("fit", arguments)
+    run_training_cli("fit", arguments)
 
 
 def validate(arguments: Sequence[str]) -> None:
@@ -152,7 +156,7 @@ def validate(arguments: Sequence[str]) -> None:
     arguments
         What follows the command.
     """
-    _run("validate", arguments)
+    run_training_cli("validate", arguments)
 
 
 def predict(arguments: Sequence[str]) -> None:
@@ -163,13 +167,24 @@ def predict(arguments: Sequence[str]) -> None:
     arguments
         What follows the command.
     """
-    _run("predict", arguments)
+    run_training_cli("predict", arguments)
 
 
-def _run(command: str, arguments: Sequence[str]) -> None:
+def run_training_cli(command: str, arguments: Sequence[str], kind: type[TrainingCLI] = TrainingCLI) -> None:
+    """Read the configuration of a command, and run the command.
+
+    Parameters
+    ----------
+    command
+        One of the subcommands of `kind`.
+    arguments
+        What follows the command.
+    kind
+        What reads and runs.
+    """
     _silence()
     try:
-        TrainingCLI([command, *arguments])
+        kind([command, *arguments])
     except SystemExit as leaving:
         # Lightning ends the program by itself after Ctrl-C, with the code of a failure.
         if isinstance(leaving.__context__, KeyboardInterrupt):

@@ -14,7 +14,6 @@ from dynaclr.demo.movies import write_movies
 from dynaclr.errors import DynaclrError
 
 _MADE_BY_DEMO: Final = "demo.txt"  # marks a directory that the demo may write anew
-_PICTURED: Final = 24
 
 
 def run_demo(directory: Path, command_line: Callable[[Sequence[str]], int]) -> None:
@@ -32,6 +31,9 @@ def run_demo(directory: Path, command_line: Callable[[Sequence[str]], int]) -> N
     DynaclrError
         If there is something else in the directory.
     """
+    from dynaclr.embeddings import read_embeddings
+    from dynaclr.report.embeddings import plot_embeddings
+
     begin = time.monotonic()
     directory = _cleared(directory)
     _say(f"Two made-up experiments with different channels go to {directory}")
@@ -39,15 +41,17 @@ def run_demo(directory: Path, command_line: Callable[[Sequence[str]], int]) -> N
     config.write_text(_CONFIG_HEAD + yaml.safe_dump(_configuration(directory), sort_keys=False), encoding="utf-8")
     checkpoint = directory / "logs" / "demo" / "checkpoints" / "last.ckpt"
     embeddings = directory / "embeddings.zarr"
+    pictures = {name: directory / f"{name}.png" for name in ("batches", "embeddings")}
     for words in (
         ["preprocess", str(registry)],
+        ["batches", "--config", str(config), "--output", str(pictures["batches"])],
         ["fit", "--config", str(config)],
         ["predict", "--config", str(config), "--ckpt_path", str(checkpoint), "--output", str(embeddings)],
     ):
         _say("$ dynaclr " + " ".join(words))
         if code := command_line(words):
             raise DynaclrError(f"the demo stopped, because 'dynaclr {words[0]}' ended with exit code {code!r}")
-    pictures = _draw(directory, config, embeddings)
+    plot_embeddings(read_embeddings(embeddings), pictures["embeddings"])
     _say(f"Done in {time.monotonic() - begin:.0f} s. What there is to look at:")
     results = {
         "data": f"{registry}",
@@ -78,25 +82,6 @@ def _cleared(directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / _MADE_BY_DEMO).write_text("Written by 'dynaclr demo', which replaces this directory.\n")
     return directory
-
-
-def _draw(directory: Path, config: Path, embeddings: Path) -> dict[str, Path]:
-    """Draw the batches of the first epoch, and the embeddings."""
-    from dynaclr.datamodule import MultiExperimentDataModule
-    from dynaclr.embeddings import read_embeddings
-    from dynaclr.report.batches import batch_table, plot_batches
-    from dynaclr.report.embeddings import plot_embeddings
-
-    init_args = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]["init_args"]
-    data = MultiExperimentDataModule(**{**init_args, "normalizations": [], "augmentations": []})
-    data.setup("fit")
-    assert data.train_sampler is not None  # noqa: S101  set up for fit
-    assert data.train_index is not None  # noqa: S101
-    table = batch_table(data.train_sampler, data.train_index.valid_anchors, batches=_PICTURED)
-    return {
-        "batches": plot_batches(table, directory / "batches.png", title="The first batches of the demo"),
-        "embeddings": plot_embeddings(read_embeddings(embeddings), directory / "embeddings.png"),
-    }
 
 
 _CONFIG_HEAD: Final = (

@@ -38,8 +38,8 @@ def batch_table(
     -------
     DataFrame
         One row per anchor: ``batch``, ``experiment`` and ``condition`` (as the sampler groups them),
-        ``hours_post_infection`` (hours), ``source`` and ``time`` (see `FlexibleBatchSampler.explain`) and ``focal_hpi``
-        (hours, NaN without enrichment).
+        ``hours_post_infection`` (hours), ``source``, ``time`` and ``repeated`` (see `FlexibleBatchSampler.explain`) and
+        ``focal_hpi`` (hours, NaN without enrichment).
     """
     parts = []
     for number in range(min(max(batches, 1), sampler.num_batches)):
@@ -55,6 +55,7 @@ def batch_table(
                     HPI: rows[HPI].to_numpy(dtype=np.float64),
                     "source": explained["source"].to_numpy(),
                     "time": explained["time"].to_numpy(),
+                    "repeated": explained["repeated"].to_numpy(),
                     "focal_hpi": np.nan if focal is None else focal,
                 }
             )
@@ -65,6 +66,44 @@ def batch_table(
 def _text(label: object) -> str:
     """Return a label as it stands in a legend; an axis that is off has ``None``, several columns make a tuple."""
     return "all" if label is None else ", ".join(map(str, label)) if isinstance(label, tuple) else str(label)
+
+
+def batch_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Count what batches hold, by experiment and condition.
+
+    Parameters
+    ----------
+    table
+        What `batch_table` returned.
+
+    Returns
+    -------
+    DataFrame
+        One row per experiment and condition: ``batches`` (that belong to the experiment), ``per batch`` (fewest and
+        most primary anchors of the condition in one of them), ``leaked`` (its anchors in batches of other experiments),
+        ``focal``, ``widened`` and ``global`` (primary anchors, with enrichment only), ``repeated`` (anchors that stood
+        in their batch already) and ``HPI`` (from the first to the last, in hours).
+    """
+    by, primary = ["experiment", "condition"], table[table["source"] == "primary"]
+    owned = primary.groupby("experiment")["batch"].nunique()
+    kinds = ["focal", "widened", "global"] if table["time"].notna().any() else []
+    told = {"leaked": table["source"] == "leaked", **{kind: table["time"] == kind for kind in kinds}}
+    anchors = table.assign(**told).groupby(by)
+    counts = pd.DataFrame(index=anchors.size().index)
+    counts["batches"] = owned.reindex(counts.index.get_level_values("experiment"), fill_value=0).to_numpy()
+    each = primary.groupby([*by, "batch"]).size().groupby(by).agg(["min", "max", "size"])
+    each = each.reindex(counts.index, fill_value=0)
+    # A batch without any does not show among those that were counted.
+    fewest = each["min"].where(each["size"] == counts["batches"], 0)
+    counts["per batch"] = [_span(low, high) for low, high in zip(fewest, each["max"], strict=True)]
+    counts[[*told, "repeated"]] = anchors[[*told, "repeated"]].sum()
+    hpi = anchors[HPI].agg(["min", "max"])
+    counts["HPI"] = [_span(low, high) for low, high in zip(hpi["min"], hpi["max"], strict=True)]
+    return counts.reset_index()
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def plot_batches(table: pd.DataFrame, path: Path, *, title: str = "") -> Path:
