@@ -11,7 +11,7 @@ import importlib.util
 from dynaclr_strategies.cases import DataModuleCase, DatasetCase, IndexCase, RegistryCase, TrainingCase
 from dynaclr_strategies.descriptions import RegistryDescription
 from dynaclr_strategies.fault_arms import FAULTS
-from dynaclr_strategies.invariants import INVARIANTS, InvariantViolation
+from dynaclr_strategies.invariants import INVARIANTS, InvariantViolation, UndecidedError
 from dynaclr_strategies.loss_descriptions import AugmentCase, EmbeddingsDescription, LossCase
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.sampler_descriptions import SamplerCase, SamplerOptions, TableDescription
@@ -47,6 +47,7 @@ __all__ = [
     "SamplerOptions",
     "TableDescription",
     "TrainingCase",
+    "UndecidedError",
     "anchor_tables",
     "augment_cases",
     "channel_sets",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import assume
+from hypothesis import assume, reject
 
 from dynaclr_strategies.codec import Plain
+from dynaclr_strategies.invariants import UndecidedError
 from dynaclr_strategies.reproduction.attached import check_law
 from dynaclr_strategies.reproduction.names import maker_name
 
@@ -15,7 +16,7 @@ __all__ = ["hold"]
 
 
 def hold(law: str, case: Plain, make: Callable[..., Any] | None = None) -> None:
-    """Check one law on one drawn case inside a ``@given`` test; discard a case to which the law does not apply.
+    """Check one law on one drawn case inside a ``@given`` test; discard a case that the law cannot be judged on.
 
     Parameters
     ----------
@@ -32,4 +33,7 @@ def hold(law: str, case: Plain, make: Callable[..., Any] | None = None) -> None:
     InvariantViolation
         If the law does not hold; the case is attached to it, so that pytest writes a bundle.
     """
-    assume(check_law(law, case, make, maker=None if make is None else maker_name(make)))
+    try:
+        assume(check_law(law, case, make, maker=None if make is None else maker_name(make)))
+    except UndecidedError:
+        reject()

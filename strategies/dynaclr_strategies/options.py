@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from functools import lru_cache
 
 from hypothesis import event
 from hypothesis import strategies as st
 
-from dynaclr_strategies.oracles.sampler import decimal
+from dynaclr_strategies.oracles.sampler import stands_for
 from dynaclr_strategies.sampler_descriptions import (
     Label,
     SamplerCase,
@@ -29,10 +30,10 @@ PLAIN_TABLE = TableDescription(
 )
 """Two experiments of different size with two conditions each: what options are for if no table is given."""
 
-# Binary floating point gets some wrong: 0.58 * 50, 0.7 * 90 and 0.29 * 100. Fractions that are no decimals would tell
-# at smaller numbers, but not what was meant: a third of 3 is 1, and 0.3333333333333333 of 3 is less.
-FRACTIONS = (0.0, 0.3, 0.5, 0.29, 0.58, 0.1, 0.7, 0.9, 0.99)
-PARTS = (1.0, 2.0, 0.1, 0.3, 3.5, 1e-3)
+# Binary floating point gets some wrong: 0.58 * 50, 0.7 * 90 and 0.29 * 100. Decimal text gets others wrong: a third of
+# 3 is 1, and 0.3333333333333333 of 3 is less.
+FRACTIONS = (0.0, 0.3, 0.5, 0.29, 0.58, 0.1, 0.7, 0.9, 0.99, 1 / 3, 2 / 3)
+PARTS = (1.0, 2.0, 0.1, 0.3, 3.5, 1e-3, 1 / 3)
 WINDOWS = (2.0, 0.0, 0.5, 1.0, 0.25, 100.0)
 
 TRUE_FIRST = st.sampled_from((True, False))
@@ -88,10 +89,14 @@ def _label(stratum: StratumDescription, columns: tuple[str, ...]) -> Label:
 
 @lru_cache(maxsize=64)
 def _telling_sizes(*fractions: float) -> tuple[int, ...]:
-    """Return the batch sizes up to 100 of which binary floating point takes another whole part than the decimal."""
-    sizes = range(1, 101)
-    wrong = {size for one in fractions for size in sizes if int(one * size) != math.floor(decimal(one) * size)}
-    return tuple(sorted(wrong))
+    """Return the batch sizes up to 100 at which a float, or its text, has another whole part than what was meant."""
+    return tuple(size for size in range(1, 101) if any(_is_told_wrong(fraction, size) for fraction in fractions))
+
+
+def _is_told_wrong(fraction: float, size: int) -> bool:
+    return {int(fraction * size), math.floor(Fraction(repr(fraction)) * size)} != {
+        math.floor(stands_for(fraction) * size)
+    }
 
 
 @lru_cache(maxsize=1024)
@@ -120,10 +125,10 @@ def sampler_options(
     """Strategy for the parameters of ``FlexibleBatchSampler``, valid for one table.
 
     Generates every axis on and off and in all combinations, boundaries included: a batch of one or of the whole
-    table, a leak next to 1, leaks and global fractions of which binary floating point finds another number of anchors
-    than the decimal, a window of 0, a global fraction of 0 and 1, weights and ratios of 0, several grouping
-    columns, exclusivity, several ranks. Promises that the sampler accepts them for ``table``. Shrinks towards a batch
-    of one anchor with experiments and conditions balanced and everything else off.
+    table, a leak next to 1, leaks and global fractions of which binary floating point or the decimal text finds another
+    number of anchors than was meant, a window of 0, a global fraction of 0 and 1, weights and ratios of 0, several
+    grouping columns, exclusivity, several ranks. Promises that the sampler accepts them for ``table``. Shrinks towards
+    a batch of one anchor with experiments and conditions balanced and everything else off.
 
     Parameters
     ----------

@@ -385,6 +385,37 @@ def test_the_scoreboard_says_what_was_not_tried_in_another_process(tmp_path: Pat
     assert re.match(rf"deterministic +{seen}", run.line("deterministic"))
 
 
+SILENT = f"""
+from dataclasses import replace
+from {PACKAGE} import Claims
+from dynaclr_strategies.oracles.reference_sampler import ReferenceSampler
+
+def in_pairs(case):
+    options = replace(case.options, batch_size=2, leaky=0.5, drop_last=False, exclusive_by=None)
+    return replace(case, options=options)
+
+def silent(table, options):
+    return ReferenceSampler(table, options)
+
+silent.claims = Claims(explain=False, restrict=in_pairs)
+"""
+
+
+@pytest.mark.parametrize(
+    ("law", "reason"),
+    [
+        ("leak-uniform", "as many anchors leak as do not, and there is no explain to tell which are which"),
+        ("experiment-order", "not every batch shows which experiment it belongs to, and there is no explain"),
+    ],
+)
+def test_the_scoreboard_says_what_could_not_be_judged(law: str, reason: str, tmp_path: Path) -> None:
+    """A batch of two anchors of two experiments does not show which one leaked: nobody knows that the law holds."""
+    (tmp_path / "silent.py").write_text(SILENT, encoding="utf-8")
+    run = conformance(tmp_path, "--sampler", "silent:silent", "-k", law, "--examples", "20")
+    assert run.code == 0, run.out + run.err
+    assert run.line(law).endswith(f"skipped  cannot be judged: {reason}")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -21,7 +21,7 @@ from dynaclr_strategies import INVARIANTS, InvariantViolation, write_registry
 from dynaclr_strategies.cases import IndexCase
 from dynaclr_strategies.codec import Plain
 from dynaclr_strategies.law_cases import law_cases
-from dynaclr_strategies.options import sampler_cases
+from dynaclr_strategies.options import PLAIN_TABLE, sampler_cases
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.reproduction import bundles
 from dynaclr_strategies.reproduction.attached import FailedCase, attached, check_law, leaves
@@ -31,7 +31,7 @@ from dynaclr_strategies.reproduction.corpus import check_kept, keep_case, kept_c
 from dynaclr_strategies.reproduction.makers import load_maker
 from dynaclr_strategies.reproduction.names import can_be_imported, is_label, maker_name
 from dynaclr_strategies.reproduction.replay import Verdict, main, replay
-from dynaclr_strategies.sampler_descriptions import SamplerCase
+from dynaclr_strategies.sampler_descriptions import SamplerCase, SamplerOptions
 from dynaclr_strategies.table_cases import index_cases
 
 SHORT = next(one for one in WITNESSES if one.law == "batch-size-exact")
@@ -185,6 +185,26 @@ def test_a_law_that_does_not_apply_cannot_run() -> None:
     assert result == type(result)(
         Verdict.CANNOT_RUN, "law 'lineage-exclusive' does not apply to the case, it needs: exclusive_by"
     )
+
+
+SILENT = """
+from dynaclr_strategies.oracles.reference_sampler import ReferenceSampler
+
+def batches(table, options):
+    return list(ReferenceSampler(table, options))
+"""
+PAIRS = SamplerCase(table=PLAIN_TABLE, options=SamplerOptions(batch_size=2, leaky=0.5))
+
+
+def test_a_law_that_cannot_be_judged_cannot_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two anchors of two experiments nobody knows which one leaked, if the sampler does not tell."""
+    (tmp_path / "silent.py").write_text(SILENT, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "case.json"
+    path.write_text(case_text(FailedCase("leak-uniform", PAIRS), InvariantViolation("", "", "", "")), encoding="utf-8")
+    result = replay(path, "silent:batches")
+    assert result.verdict is Verdict.CANNOT_RUN
+    assert result.text.startswith("the law cannot be judged: as many anchors leak as do not")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[1]", b"{", b"\xff\xfe", b"[" * 100_000, b" " * (5 * 2**20)])

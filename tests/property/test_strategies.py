@@ -40,7 +40,7 @@ from dynaclr_strategies.channels import ChannelSet
 from dynaclr_strategies.codec import Plain
 from dynaclr_strategies.descriptions import ExperimentDescription, FovDescription, TrackDescription, WellDescription
 from dynaclr_strategies.options import PLAIN_TABLE
-from dynaclr_strategies.oracles.sampler import CascadeOracle, decimal
+from dynaclr_strategies.oracles.sampler import CascadeOracle, stands_for
 from dynaclr_strategies.registries import SHARDS, ConditionWells
 from dynaclr_strategies.sampler_descriptions import SamplerOptions, StratumDescription
 from dynaclr_strategies.subjects.sampler import make_flexible
@@ -353,8 +353,8 @@ def _experiments(options: SamplerOptions) -> int:
 
 
 def _tells(fraction: float, number: int) -> bool:
-    """Tell whether binary floating point finds another number of anchors than the decimal."""
-    return int(fraction * number) != math.floor(decimal(fraction) * number)
+    """Tell whether binary floating point finds another number of anchors than what was meant."""
+    return int(fraction * number) != math.floor(stands_for(fraction) * number)
 
 
 def test_sampler_options_reach_and_shrink() -> None:
@@ -390,6 +390,9 @@ def test_sampler_cases_reach_and_shrink() -> None:
         lambda c: c.options.experiment_aware and c.options.leaky and len(c.table.labels_of(("experiment",))) == 1,
         lambda c: c.options.temporal_enrichment and len({hpi for s in c.table.strata for hpi in s.hpi}) > 5,
         lambda c: _tells(c.options.leaky, c.options.batch_size) and CascadeOracle(c.frame(), c.options).num_leaked,
+        lambda c: (
+            c.options.leaky == 1 / 3 and CascadeOracle(c.frame(), c.options).num_leaked * 3 == c.options.batch_size
+        ),
         lambda c: _tells(c.options.temporal_global_fraction, CascadeOracle(c.frame(), c.options).num_primary),
     )
     least = smallest(sampler_cases())

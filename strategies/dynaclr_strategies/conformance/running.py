@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, assume, given, register_random, settings
+from hypothesis import HealthCheck, Phase, assume, given, register_random, reject, settings
 from hypothesis.database import DirectoryBasedExampleDatabase, ExampleDatabase
 from hypothesis.errors import Unsatisfiable
 
@@ -16,7 +16,7 @@ from dynaclr_strategies.conformance.contract import Contract
 from dynaclr_strategies.conformance.entry import PROPERTY
 from dynaclr_strategies.conformance.plans import PLANS, Plan, drawn_cases, why_not
 from dynaclr_strategies.conformance.sentences import case_in_words, problem_in_words
-from dynaclr_strategies.invariants import INVARIANTS
+from dynaclr_strategies.invariants import INVARIANTS, UndecidedError
 from dynaclr_strategies.reproduction.attached import check_law, leaves
 from dynaclr_strategies.reproduction.elsewhere import LAW as ELSEWHERE
 from dynaclr_strategies.reproduction.elsewhere import ElsewhereError, check_elsewhere
@@ -83,12 +83,15 @@ def hold_law(
     if (reason := why_not(law, contract.claims)) is not None:
         pytest.skip(f"{law}: not claimed: {reason}")
     tried: list[SamplerCase] = []
-    test = _test_of(law, contract, _settings(law, examples, request.config), tried)
+    undecided: list[str] = []
+    test = _test_of(law, contract, _settings(law, examples, request.config), tried, undecided)
     try:
         test()
         if law == ELSEWHERE:
             found["note"] = _elsewhere(contract, tried)
     except Unsatisfiable:
+        if undecided:
+            pytest.skip(f"{law}: cannot be judged: {undecided[-1]}")
         pytest.skip(f"{law}: not tried: it needs {INVARIANTS[law].when}, and no case that was drawn is like that")
     except Exception as problem:
         found["example"] = _example(problem, contract)
@@ -129,12 +132,19 @@ def _elsewhere(contract: Contract, tried: list[SamplerCase]) -> str:
     return ""
 
 
-def _test_of(law: str, contract: Contract, chosen: settings, tried: list[SamplerCase]) -> Callable[[], None]:
+def _test_of(
+    law: str, contract: Contract, chosen: settings, tried: list[SamplerCase], undecided: list[str]
+) -> Callable[[], None]:
+    """Return the test; it lists the cases that it was decided on, and why it was not on others."""
     if "torch" in sys.modules:
         register_random(_TORCH)
 
     def check(case: SamplerCase) -> None:
-        assume(check_law(law, case, contract.make, maker=contract.name))
+        try:
+            assume(check_law(law, case, contract.make, maker=contract.name))
+        except UndecidedError as reason:
+            undecided.append(str(reason))
+            reject()
         tried.append(case)
 
     # The database and a derandomized run tell tests apart by their names.

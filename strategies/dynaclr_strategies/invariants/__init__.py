@@ -12,12 +12,13 @@ from dynaclr_strategies.invariants import (
     sampler_life,
     training,
 )
-from dynaclr_strategies.invariants.base import INVARIANTS, Invariant, InvariantViolation
+from dynaclr_strategies.invariants.base import INVARIANTS, Invariant, InvariantViolation, UndecidedError
 
 __all__ = [
     "INVARIANTS",
     "Invariant",
     "InvariantViolation",
+    "UndecidedError",
     "augment",
     "datamodule",
     "dataset",

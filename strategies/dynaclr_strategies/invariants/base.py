@@ -8,7 +8,7 @@ from typing import Any
 
 from dynaclr_strategies.invariants.evidence import Evidence
 
-__all__ = ["INVARIANTS", "Invariant", "InvariantViolation", "invariant"]
+__all__ = ["INVARIANTS", "Invariant", "InvariantViolation", "UndecidedError", "invariant"]
 
 
 class InvariantViolation(AssertionError):  # noqa: N818 - named for what it is, as in AssertionError's own message
@@ -40,6 +40,10 @@ class InvariantViolation(AssertionError):  # noqa: N818 - named for what it is, 
         return type(self), (self.where, self.seen, self.expected, self.law), {"evidence": self.evidence}
 
 
+class UndecidedError(Exception):
+    """What a sampler shows of itself is too little to tell whether a law holds; one sentence says what is missing."""
+
+
 @dataclass(frozen=True)
 class Invariant:
     """One promise and what makes it apply.
@@ -53,7 +57,8 @@ class Invariant:
     subject
         What it is a law about: ``"sampler"``, ...
     check
-        The function that raises `InvariantViolation`; its docstring is the law in one sentence.
+        The function that raises `InvariantViolation`, or `UndecidedError` where it cannot tell; its docstring is the
+        law in one sentence.
     needs
         Methods that the subject has to have for the law to be checkable.
     when

@@ -17,7 +17,7 @@ from fractions import Fraction
 
 import pandas as pd
 
-from dynaclr_strategies.invariants.base import InvariantViolation, invariant
+from dynaclr_strategies.invariants.base import InvariantViolation, UndecidedError, invariant
 from dynaclr_strategies.invariants.nearness import used
 from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, alone, at_epoch, blame, global_batches
 from dynaclr_strategies.oracles.sampler import CascadeOracle, floor_and_ceiling
@@ -35,6 +35,9 @@ __all__ = [
 
 FALSE_ALARM = 1e-14 / 2
 DRAWN_BATCHES = 300
+"""How many batches the statistical laws look at, unless they are told otherwise."""
+
+_UNCLEAR = "no batch shows which experiment it belongs to"
 
 
 def is_improbable(successes: int, trials: int, probability: Fraction) -> bool:
@@ -96,26 +99,30 @@ def check_experiment_share(make_sampler: MakeSampler, table: pd.DataFrame, optio
     when="condition_balanced",
     applies=lambda o: o.options.condition_balanced,
 )
-def check_condition_unbiased(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+def check_condition_unbiased(
+    make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int = DRAWN_BATCHES
+) -> None:
     """Over batches the mean quota of each condition is exactly its share of the primary anchors."""
     oracle = CascadeOracle(table, options)
     owned: Counter[Label | None] = Counter()
     drawn: Counter[tuple[Label | None, Label | None]] = Counter()
-    for batch in global_batches(make_sampler, table, options, DRAWN_BATCHES):
+    for batch in global_batches(make_sampler, table, options, batches):
         owners = batch.owner(oracle)
         if len(owners) != 1:
             continue
         owned[owners[0]] += 1
         primary, _ = oracle.split(batch.anchors, owners[0])
         drawn.update((owners[0], oracle.condition(anchor)) for anchor in primary)
-    for group, batches in owned.items():
+    if not owned:
+        raise UndecidedError(_UNCLEAR)
+    for group, mine in owned.items():
         for condition, quota in oracle.quotas(group).items():
             whole = math.floor(quota)
             # A quota is its floor plus a coin that falls with the probability of the rest.
-            if is_improbable(drawn[group, condition] - whole * batches, batches, quota - whole):
+            if is_improbable(drawn[group, condition] - whole * mine, mine, quota - whole):
                 raise InvariantViolation(
-                    f"{batches} batches of experiment {group!r}",
-                    f"{drawn[group, condition] / batches:.4f} anchors of condition {condition!r} in the mean",
+                    f"{mine} batches of experiment {group!r}",
+                    f"{drawn[group, condition] / mine:.4f} anchors of condition {condition!r} in the mean",
                     f"{float(quota):.4f}",
                     "condition-unbiased",
                 )
@@ -133,13 +140,14 @@ def check_condition_unbiased(make_sampler: MakeSampler, table: pd.DataFrame, opt
 )
 def check_fair_pass(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
     """No anchor of a stratum is drawn as primary k + 2 times in an epoch before each has been drawn k + 1 times."""
-    oracle = CascadeOracle(table, options)
+    oracle, clear = CascadeOracle(table, options), False
     for batches in _epochs(make_sampler, table, options):
         counts = {anchor: 0 for pool in oracle.pools.values() for anchor in pool}
         for batch in batches:
             owners = batch.owner(oracle)
             if len(owners) != 1:
                 break  # without provenance nobody knows which of two experiments was the primary one
+            clear = True
             for anchor in oracle.split(batch.anchors, owners[0])[0]:
                 counts[anchor] += 1
             for condition, stratum in oracle.strata[owners[0]].items():
@@ -148,6 +156,8 @@ def check_fair_pass(make_sampler: MakeSampler, table: pd.DataFrame, options: Sam
                     seen = f"anchor {most} was drawn {counts[most]} times and anchor {least} {counts[least]} times"
                     detail = f", stratum {owners[0]!r}, {condition!r}"
                     raise blame(batch, seen, "numbers that differ by at most one", "fair-pass", [most], detail=detail)
+    if not clear:
+        raise UndecidedError(_UNCLEAR)
 
 
 @invariant(
@@ -157,16 +167,20 @@ def check_fair_pass(make_sampler: MakeSampler, table: pd.DataFrame, options: Sam
     when="no exclusive_by",
     applies=lambda o: not o.options.exclusive_by and "hours_post_infection" in o.options.columns(),
 )
-def check_plain_when_global(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+def check_plain_when_global(
+    make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int = DRAWN_BATCHES
+) -> None:
     """With ``temporal_global_fraction=1`` strata are drawn from uniformly in anchors and times, as if not enriched."""
     everywhere = replace(options, temporal_enrichment=True, temporal_global_fraction=1.0)
     oracle = CascadeOracle(table, everywhere)
     for enriched in (everywhere, replace(options, temporal_enrichment=False)):
         drawn: Counter[int] = Counter()
-        for batch in global_batches(make_sampler, table, enriched, DRAWN_BATCHES):
+        for batch in global_batches(make_sampler, table, enriched, batches):
             owners = batch.owner(oracle)
             if len(owners) == 1:
                 drawn.update(oracle.split(batch.anchors, owners[0])[0])
+        if not drawn:
+            raise UndecidedError(_UNCLEAR)
         for group in oracle.groups:
             for condition, stratum in oracle.strata[group].items():
                 where = f"{sum(drawn[a] for a in stratum)} draws of stratum {group!r}, {condition!r}"

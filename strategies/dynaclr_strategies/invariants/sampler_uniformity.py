@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from dynaclr_strategies.invariants.base import InvariantViolation, invariant
+from dynaclr_strategies.invariants.base import InvariantViolation, UndecidedError, invariant
 from dynaclr_strategies.invariants.sampler_distribution import DRAWN_BATCHES, is_improbable
 from dynaclr_strategies.invariants.sampler_runs import MakeSampler, global_batches
 from dynaclr_strategies.oracles.sampler import CascadeOracle, meant
@@ -59,9 +59,9 @@ class _Tally:
 
 
 def _accounts(
-    make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions
+    make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int
 ) -> Iterable[tuple[Rows, float | None]]:
-    for batch in global_batches(make_sampler, table, options, DRAWN_BATCHES):
+    for batch in global_batches(make_sampler, table, options, batches):
         account = batch.sampler.explain(batch.number, epoch=batch.epoch)
         yield account.to_dict("records"), account.attrs["focal_hpi"]
 
@@ -84,15 +84,18 @@ def _primary(rows: Rows, oracle: CascadeOracle) -> tuple[Label | None, dict[Labe
     when="experiment_aware and several experiments",
     applies=lambda o: len(o.groups) > 1,
 )
-def check_experiment_order(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+def check_experiment_order(
+    make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int = DRAWN_BATCHES
+) -> None:
     """Whatever place of an epoch a batch has, each experiment owns it as often as it owns batches of the epoch."""
     oracle, tally = CascadeOracle(table, options), _Tally()
     epochs: dict[int, list[list[Label | None]]] = {}
-    for batch in global_batches(make_sampler, table, options, DRAWN_BATCHES):
+    for batch in global_batches(make_sampler, table, options, batches):
         epochs.setdefault(batch.epoch, []).append(batch.owner(oracle))
     for owners in epochs.values():
         if any(len(possible) != 1 for possible in owners):
-            return  # without provenance, those that are clear would be no fair sample
+            # Those that are clear would be no fair sample.
+            raise UndecidedError("not every batch shows which experiment it belongs to, and there is no explain")
         order = [possible[0] for possible in owners]
         for group, count in Counter(order).items():
             share = Fraction(count, len(order))
@@ -114,15 +117,17 @@ def _is_plainly_enriched(oracle: CascadeOracle) -> bool:
     when="a leak and no exclusive_by",
     applies=lambda o: o.num_leaked > 0 and not o.options.exclusive_by,
 )
-def check_leak_uniform(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+def check_leak_uniform(
+    make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int = DRAWN_BATCHES
+) -> None:
     """Leaked anchors are drawn uniformly over all anchors of the other experiments."""
     oracle, tally = CascadeOracle(table, options), _Tally()
     # Where as many anchors may leak as are primary, only the sampler can tell which are which: batches that happen to
     # show it are no fair sample of all.
     clear = oracle.num_leaked < oracle.num_primary
-    for batch in global_batches(make_sampler, table, options, DRAWN_BATCHES):
+    for batch in global_batches(make_sampler, table, options, batches):
         if not clear and not hasattr(batch.sampler, "explain"):
-            return
+            raise UndecidedError("as many anchors leak as do not, and there is no explain to tell which are which")
         owners = batch.owner(oracle)
         if len(owners) != 1:
             continue  # which law 5 complains about
@@ -142,10 +147,12 @@ def check_leak_uniform(make_sampler: MakeSampler, table: pd.DataFrame, options: 
     when="temporal_enrichment and no exclusive_by",
     applies=_is_plainly_enriched,
 )
-def check_focal_quota_unbiased(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+def check_focal_quota_unbiased(
+    make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int = DRAWN_BATCHES
+) -> None:
     """Over batches each condition's number of focal anchors is in the mean exactly its share of them."""
     oracle, tally = CascadeOracle(table, options), _Tally()
-    for rows, _ in _accounts(make_sampler, table, options):
+    for rows, _ in _accounts(make_sampler, table, options, batches):
         owner, members = _primary(rows, oracle)
         for condition, drawn in members.items():
             share = Fraction(oracle.num_focal * len(drawn), oracle.num_primary)
@@ -162,10 +169,12 @@ def check_focal_quota_unbiased(make_sampler: MakeSampler, table: pd.DataFrame, o
     when="temporal_enrichment",
     applies=lambda o: o.options.temporal_enrichment and o.num_focal > 0,
 )
-def check_focal_hpi_uniform(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+def check_focal_hpi_uniform(
+    make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int = DRAWN_BATCHES
+) -> None:
     """Each focal HPI is drawn uniformly from the distinct values that serve every condition with a quota."""
     oracle, tally = CascadeOracle(table, options), _Tally()
-    for rows, focal in _accounts(make_sampler, table, options):
+    for rows, focal in _accounts(make_sampler, table, options, batches):
         owner, members = _primary(rows, oracle)
         values = oracle.focal_values(owner, members)
         for value in values:
@@ -181,10 +190,12 @@ def check_focal_hpi_uniform(make_sampler: MakeSampler, table: pd.DataFrame, opti
     when="temporal_enrichment and no exclusive_by",
     applies=_is_plainly_enriched,
 )
-def check_focal_uniform(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+def check_focal_uniform(
+    make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int = DRAWN_BATCHES
+) -> None:
     """Focal anchors are drawn uniformly from the window and the others uniformly from what remains of the stratum."""
     oracle, tally = CascadeOracle(table, options), _Tally()
-    for rows, focal in _accounts(make_sampler, table, options):
+    for rows, focal in _accounts(make_sampler, table, options, batches):
         owner, members = _primary(rows, oracle)
         for condition, drawn in members.items():
             stratum = oracle.strata[owner][condition]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from dynaclr_strategies.cases import DatasetCase
 from dynaclr_strategies.descriptions import TrackDescription
-from dynaclr_strategies.oracles.sampler import decimal
+from dynaclr_strategies.oracles.sampler import stands_for
 from dynaclr_strategies.pixels import Reading, expected_patch
 
 __all__ = ["DatasetOracle", "Observation"]
@@ -84,7 +84,7 @@ class DatasetOracle:
         experiment = self.registry.experiment(seen.experiment)
         well = seen.fov_name.rpartition("/")[0]
         y, x = self._track(seen).position(seen.t)
-        elapsed = seen.t * decimal(experiment.interval_minutes) / 60
+        elapsed = seen.t * stands_for(experiment.interval_minutes) / 60
         return {
             "experiment": seen.experiment,
             "condition": experiment.condition_of(well),
@@ -96,7 +96,7 @@ class DatasetOracle:
             "x": x,
             "global_track_id": f"{seen.experiment}_{seen.fov_name}_{seen.track_id}",
             "lineage_id": self.lineage(seen),
-            "hours_post_infection": float(decimal(experiment.start_hpi) + elapsed),
+            "hours_post_infection": float(stands_for(experiment.start_hpi) + elapsed),
         }
 
     # --- who descends from whom ---------------------------------------------------------------------------------------
@@ -127,10 +127,10 @@ class DatasetOracle:
 
     def taus(self, experiment: str) -> range:
         """Return the whole numbers of frames whose offset lies in the range of hours."""
-        first, last = (decimal(hours) for hours in self.case.index.tau_range_hours)
+        first, last = (stands_for(hours) for hours in self.case.index.tau_range_hours)
         if last == 0:
             return range(1)
-        frame = decimal(self.registry.experiment(experiment).interval_minutes) / 60
+        frame = stands_for(self.registry.experiment(experiment).interval_minutes) / 60
         return range(max(1, math.ceil(first / frame)), math.floor(last / frame) + 1)
 
     def candidates(self, anchor: Observation) -> dict[int, list[Observation]]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from dynaclr_strategies.cases import IndexCase
 from dynaclr_strategies.descriptions import ExperimentDescription, FovDescription, TrackDescription
 from dynaclr_strategies.oracles.registry import frames_in_range
-from dynaclr_strategies.oracles.sampler import decimal
+from dynaclr_strategies.oracles.sampler import stands_for
 
 __all__ = ["Cell", "IndexOracle", "places_of", "well_of"]
 
@@ -117,7 +117,7 @@ class IndexOracle:
     def hpi(self, cell: Cell) -> Fraction:
         """Return the hours post infection, exactly."""
         experiment = self.experiment(cell)
-        return decimal(experiment.start_hpi) + cell.t * decimal(experiment.interval_minutes) / 60
+        return stands_for(experiment.start_hpi) + cell.t * stands_for(experiment.interval_minutes) / 60
 
     def global_track_id(self, cell: Cell) -> str:
         """Return the name of a track that no other track of any experiment has."""

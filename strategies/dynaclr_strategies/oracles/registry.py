@@ -7,7 +7,7 @@ from typing import Any
 
 from dynaclr_strategies.cases import RegistryCase
 from dynaclr_strategies.descriptions import ExperimentDescription, RegistryDescription
-from dynaclr_strategies.oracles.sampler import decimal
+from dynaclr_strategies.oracles.sampler import stands_for
 
 __all__ = ["RegistryOracle", "frames_in_range"]
 
@@ -76,10 +76,10 @@ def frames_in_range(interval_minutes: float, hours: tuple[float, float]) -> tupl
     Numbers mean what was written: 0.1 is a tenth. The offset of 0 frames lies only in the range (0, 0); None means
     that no number does.
     """
-    first, last = (decimal(bound) for bound in hours)
+    first, last = (stands_for(bound) for bound in hours)
     if first == last == 0:
         return 0, 0
-    step = decimal(interval_minutes) / 60
+    step = stands_for(interval_minutes) / 60
     inside, frame = [], 1
     while frame * step <= last:
         if frame * step >= first:

@@ -1,7 +1,7 @@
 """What the sampling cascade has to do, read off its page with dictionaries, lists and fractions.
 
 Nothing here is fast, and nothing is shared with the sampler: an anchor is a dictionary, a pool is a list that was
-filtered row by row, a quota is a `Fraction` of the decimal numbers that the user wrote.
+filtered row by row, a quota is a `Fraction` of the numbers that the user meant.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ import pandas as pd
 
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
 
-__all__ = ["CascadeOracle", "decimal", "floor_and_ceiling", "meant"]
+__all__ = ["CascadeOracle", "floor_and_ceiling", "meant", "stands_for"]
 
 HPI = "hours_post_infection"
 
 
-def decimal(number: float) -> Fraction:
-    """Return the number as it was written: 0.29 is 29/100, not the nearest binary fraction."""
-    return Fraction(repr(float(number)))
+@lru_cache(maxsize=10_000)
+def stands_for(number: float) -> Fraction:
+    """Return the number that was meant: 0.29 is 29/100 and 1 / 3 a third, not the binary fraction that holds them.
+
+    Where no fraction of up to a thousand parts has this float, it is the number that was written.
+    """
+    simple = (Fraction(round(number * parts), parts) for parts in range(1, 1001))
+    return next((one for one in simple if float(one) == number), Fraction(repr(float(number))))
 
 
 @lru_cache(maxsize=100_000)
@@ -95,7 +100,7 @@ class CascadeOracle:
         if self.options.experiment_weights is None or not self.options.experiment_aware:
             return {group: Fraction(size) for group, size in sizes.items()}
         given = dict(self.options.experiment_weights)
-        return {group: decimal(given.get(group, 0)) for group in sizes}  # type: ignore[arg-type]
+        return {group: stands_for(given.get(group, 0)) for group in sizes}  # type: ignore[arg-type]
 
     @cached_property
     def groups(self) -> list[Label | None]:
@@ -121,7 +126,7 @@ class CascadeOracle:
     @cached_property
     def num_leaked(self) -> int:
         """Anchors of a batch that come from other experiments."""
-        return math.floor(decimal(self.options.leaky) * self.options.batch_size) if len(self.groups) > 1 else 0
+        return math.floor(stands_for(self.options.leaky) * self.options.batch_size) if len(self.groups) > 1 else 0
 
     @property
     def num_primary(self) -> int:
@@ -151,7 +156,7 @@ class CascadeOracle:
             parts = {condition: Fraction(1) for condition in present}
         else:
             given = dict(self.options.condition_ratio)
-            parts = {condition: decimal(given[condition]) for condition in present}  # type: ignore[index]
+            parts = {condition: stands_for(given[condition]) for condition in present}  # type: ignore[index]
         total = sum(parts.values(), Fraction(0))
         return {condition: self.num_primary * part / total for condition, part in parts.items()}
 
@@ -161,7 +166,7 @@ class CascadeOracle:
     def num_focal(self) -> int:
         """Primary anchors of a batch that are drawn near its focal HPI."""
         n = self.num_primary
-        return n - math.floor(decimal(self.options.temporal_global_fraction) * n)
+        return n - math.floor(stands_for(self.options.temporal_global_fraction) * n)
 
     @cached_property
     def window(self) -> Fraction:

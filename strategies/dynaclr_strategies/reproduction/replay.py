@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from dynaclr_strategies.invariants.base import INVARIANTS, InvariantViolation
+from dynaclr_strategies.invariants.base import INVARIANTS, InvariantViolation, UndecidedError
 from dynaclr_strategies.reproduction.attached import check_law
 from dynaclr_strategies.reproduction.case_files import CannotRunError, StoredCase, read_case
 from dynaclr_strategies.reproduction.corpus import CORPUS, keep_case
@@ -84,6 +84,8 @@ def replay(path: Path, maker: str | None = None) -> Replay:
 
 def _not_the_subjects(problem: BaseException, *, is_made: bool) -> str | None:
     """Return why an exception says nothing about what the law is about; None if it is the failure."""
+    if isinstance(problem, UndecidedError):
+        return f"the law cannot be judged: {problem}"
     told = " ".join(f"{type(problem).__name__}: {problem}".split())
     if isinstance(problem, ImportError | MemoryError | ElsewhereError):
         return told

@@ -97,6 +97,8 @@ def run_law(law: str, case: Plain, make: Callable[..., Any] | None = None) -> bo
     ------
     InvariantViolation
         If the law does not hold.
+    UndecidedError
+        If what is made shows too little of itself to tell.
     """
     invariant = INVARIANTS[law]
     about = SUBJECTS[invariant.subject]
