@@ -78,8 +78,8 @@ class ChannelDropout(nn.Module):
         dropped = torch.zeros(x.shape[:2], dtype=torch.bool)
         # Drawn on the CPU, so that a seed drops the same channels whatever the device.
         dropped[:, list(self.channels)] = torch.rand(len(x), len(self.channels)) < self.p
-        dropped = dropped.to(x.device, non_blocking=x.is_cuda)
-        return x.masked_fill(dropped.reshape(*dropped.shape, *[1] * (x.ndim - 2)), 0)
+        rows = dropped.flatten().nonzero().squeeze(1).to(x.device, non_blocking=x.is_cuda)
+        return x.flatten(0, 1).index_fill(0, rows, 0).reshape(x.shape)
 
     def extra_repr(self) -> str:
         """Return the parameters as they appear in a printed model."""

@@ -204,11 +204,12 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             self._position, self._resume_at = begin, 0
         for composed in self._cascade.compositions(begin + self.rank + self.num_replicas * np.arange(count), epoch):
             conflicts += self._cascade.shared_values(composed)
-            for rows in self._cascade.rows(composed).tolist():
+            for rows in self._cascade.rows(composed):
                 done += 1
                 if self.epoch == epoch and self._newest is turn:
                     self._position = begin + done * self.num_replicas
-                yield rows
+                # Batch by batch: the ints of a whole chunk do not fit into the cache, and take twice as long to make.
+                yield rows.tolist()
         if conflicts:
             logger.info(
                 "epoch %d: %d of %d batches hold anchors that share a value of exclusive_by=%r, "

@@ -129,6 +129,8 @@ def _mend_straddling(stream: Ints, begin: int, cut_off: Ints, places: Ints, batc
     """
     size, lowest = len(places), places[0]
     pass_begin = np.arange(max(begin, size), len(stream) + len(cut_off), size)  # the first pass begins with a batch
+    if not len(pass_begin):
+        return
     batch = np.searchsorted(batch_begins, pass_begin, side="right") - 1
     first, head = batch_begins[batch], batch_begins[batch + 1] - pass_begin
     # A batch that begins with a pass, or goes on beyond this one, has each anchor equally often whatever the order is.

@@ -181,7 +181,8 @@ def change_some(volume: Tensor, chosen: Tensor, change: Callable[[Tensor], Tenso
     if len(chosen) == 0:
         return kept
     chosen = chosen.to(volume.device, non_blocking=volume.is_cuda)
-    return kept.index_copy(0, chosen, change(volume[chosen]))
+    # `index_select` and not brackets, which take four times as long on a CPU.
+    return kept.index_copy(0, chosen, change(volume.index_select(0, chosen)))
 
 
 def centre_window(shape: Sequence[int], size: tuple[int, int]) -> Window:

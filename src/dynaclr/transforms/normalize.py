@@ -91,13 +91,12 @@ class NormalizeSampled(BatchTransform):
         normalized: Tensor = kornia.enhance.normalize(volume, center, spread)
         return normalized
 
-    def _statistic(self, key: str, sample: int, meta: object, name: str) -> float:
-        value = meta
-        for step in (key, self.level, name):
-            if not isinstance(value, Mapping) or step not in value:
-                remedy = "; `dynaclr preprocess` writes statistics to the store"
-                raise DynaclrError(f"sample {sample} has no {self.level} {name!r} of {key!r}{remedy}")
-            value = value[step]
+    def _statistic(self, key: str, sample: int, meta: Any, name: str) -> float:
+        try:
+            value = meta[key][self.level][name]
+        except (KeyError, TypeError, IndexError):  # no such entry, or None and the like where a dictionary should be
+            remedy = "; `dynaclr preprocess` writes statistics to the store"
+            raise DynaclrError(f"sample {sample} has no {self.level} {name!r} of {key!r}{remedy}") from None
         if not is_number(value):
             raise DynaclrError(f"sample {sample} has {self.level} {name}={value!r} of {key!r}, which is not finite")
         return float(value)
