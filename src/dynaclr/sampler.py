@@ -133,7 +133,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         if drop_last and self.batch_size > rows:
             raise DynaclrError(
                 f"batch_size={self.batch_size!r} is larger than the number of anchors, {rows}, so that an epoch would "
-                "have no batch; it needs a smaller batch_size or drop_last=False"
+                "have no batch; it needs a smaller batch_size, or the sampler drop_last=False"
             )
         self.num_batches = rows // self.batch_size if drop_last else -(-rows // self.batch_size)
         self._recipe = Recipe(valid_anchors, self._axes, self.batch_size, self.num_batches, self.seed)
