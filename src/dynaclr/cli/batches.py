@@ -44,7 +44,9 @@ class BatchesCLI(TrainingCLI):
         whole("epoch", self._get(self.config, "epoch"), at_least=0)
         whole("batches", self._get(self.config, "batches"), at_least=1)
         output = self._get(self.config, "output")
-        if output is not None and (Path(output).suffix.lower() != ".png" or not Path(output).absolute().parent.is_dir()):
+        if output is None:
+            return
+        if Path(output).suffix.lower() != ".png" or not Path(output).absolute().parent.is_dir():
             raise ConfigurationError(f"output={output!r} needs to be a PNG file in a folder that exists")
 
     def make(self) -> None:
