@@ -152,9 +152,10 @@ def test_windows_are_widened_to_the_nearest_where_lineages_run_out() -> None:
             assert sorted(away[taken]) == sorted(away[table["condition"] == name])[:4]
 
 
-@given(codes=_CODES, data=st.data())
-def test_candidates_are_compared_with_all_before_them(codes: list[int], data: st.DataObject) -> None:
-    """In the stratum and in the batch; what other batches hold does not count."""
+@given(codes=_CODES, apart=st.sampled_from((1, 2**16)), data=st.data())
+def test_candidates_are_compared_with_all_before_them(codes: list[int], apart: int, data: st.DataObject) -> None:
+    """In the stratum and in the batch, however far apart codes are; what other batches hold does not count."""
+    codes = [code * apart for code in codes]
     values = _Values(np.array(codes))
     places = st.lists(st.integers(0, len(codes) - 1), max_size=8)
     for _ in range(2):

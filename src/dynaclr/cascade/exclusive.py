@@ -41,6 +41,15 @@ class _Places:
         first: NDArray[np.bool_] = self._at[codes] == place
         return first
 
+    def times_in(self, held: Ints, codes: Ints) -> Ints:
+        """Return how often each of these codes is held."""
+        if not len(held):
+            return np.zeros(len(codes), dtype=np.int64)
+        self._at[codes] = 0
+        different, times = np.unique(held, return_counts=True)
+        self._at[different] = times
+        return self._at[codes].astype(np.int64)
+
 
 class _Values:
     """The exclusive value of each place, and which batch held each value last.
@@ -94,16 +103,10 @@ class _Batch:
         own : ndarray of int64
             Anchors of that stratum that are chosen already.
         """
-        codes = self._values.codes[candidates]
-        order = np.argsort(codes, kind="stable")
-        ordered = codes[order]
-        layer = np.empty(len(codes), dtype=np.int64)
-        layer[order] = np.arange(len(codes)) - np.searchsorted(ordered, ordered)
+        codes, layer = self._values.codes[candidates], _occurrence(self._values.codes[candidates])
 
         def among(places: Ints) -> Ints:
-            held = np.sort(self._values.codes[places])
-            times: Ints = layer + np.searchsorted(held, codes, "right") - np.searchsorted(held, codes)
-            return times
+            return layer + self._values.places.times_in(self._values.codes[places], codes)
 
         return among(own), among(np.concatenate([own[:0], *self.places]))
 
@@ -117,8 +120,30 @@ def _first_new(batch: _Batch, candidates: Ints, count: int) -> Ints:
 def _evenly(batch: _Batch, candidates: Ints, count: int, own: Ints) -> Ints:
     """Return `count` candidates whose values come up as evenly as possible: in their stratum, then in the batch."""
     in_stratum, in_batch = batch.before(candidates, own)
-    chosen: Ints = candidates[np.lexsort((in_batch, in_stratum))[:count]]
+    chosen: Ints = candidates[_least(count, in_stratum, in_batch)]
     return chosen
+
+
+def _least(count: int, *ranks: Ints) -> Ints:
+    """Return the positions of the `count` elements that rank lowest, by the first rank first, in order."""
+    first = ranks[0]
+    # Most rank too high to be among them by the first rank alone, and need not be sorted.
+    enough = np.searchsorted(np.cumsum(np.bincount(first, minlength=1)), count)
+    near = np.flatnonzero(first <= enough)
+    least: Ints = near[np.lexsort([rank[near] for rank in ranks[::-1]])[:count]]
+    return least
+
+
+def _occurrence(codes: Ints) -> Ints:
+    """Return how many elements with its code stand before each element."""
+    # Sixteen bits are sorted in linear time; the codes of one stratum mostly lie close together.
+    near = codes - codes.min(initial=np.iinfo(np.int64).max)
+    order = np.argsort(near.astype(np.uint16) if near.max(initial=0) < 2**16 else near, kind="stable")
+    ordered, place = near[order], np.arange(len(codes))
+    begin = np.maximum.accumulate(np.where(np.diff(ordered, prepend=-1) != 0, place, 0))
+    occurrence = np.empty(len(codes), dtype=np.int64)
+    occurrence[order] = place - begin
+    return occurrence
 
 
 class ExclusiveDraws:
@@ -330,7 +355,7 @@ class _Queue:
         size = self._end - self._begin
         copies = np.tile(np.arange(self._begin, self._end), count // size)
         count -= len(copies)
-        look = 2 * count + 16
+        look = self._deferred.shape[1] + self._coming.shape[1] if crowded else 2 * count + 16
         while True:
             window = np.concatenate([self._deferred, self._coming[:, : max(0, look - self._deferred.shape[1])]], axis=1)
             first = np.flatnonzero(self._places.is_first(window[0] - self._begin))  # it may wait once for each pass
@@ -339,7 +364,7 @@ class _Queue:
             if len(at) == count:
                 break
             if window.shape[1] < self._deferred.shape[1] + self._coming.shape[1]:
-                look *= 4
+                look = 4 * max(look, window.shape[1])
             elif not complete:
                 self._add_pass()
                 look = window.shape[1] + size
@@ -359,7 +384,7 @@ class _Queue:
             new: Ints = at[batch.is_new(waiting[0])][:count]
             return new
         in_stratum, in_batch = batch.before(waiting[0], waiting[0, :0])
-        evenly: Ints = at[np.lexsort((waiting[1], in_batch, in_stratum))[:count]]
+        evenly: Ints = at[_least(count, in_stratum, in_batch, waiting[1])]
         return evenly
 
     def _add_pass(self) -> None:
