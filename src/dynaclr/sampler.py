@@ -133,7 +133,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         if drop_last and self.batch_size > rows:
             raise DynaclrError(
                 f"batch_size={self.batch_size!r} is larger than the number of anchors, {rows}, so that an epoch would "
-                "have no batch; it needs a smaller batch_size, or the sampler drop_last=False"
+                "have no batch; it needs a smaller batch_size, or drop_last=False of the sampler"
             )
         self.num_batches = rows // self.batch_size if drop_last else -(-rows // self.batch_size)
         self._recipe = Recipe(valid_anchors, self._axes, self.batch_size, self.num_batches, self.seed)
@@ -263,6 +263,19 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             ``None``.
         """
         return self._cascade.explain(whole("i", i, at_least=0), self._epoch(epoch))
+
+    def strata(self) -> pd.DataFrame:
+        """Tell what the options ask of each stratum.
+
+        Returns
+        -------
+        DataFrame
+            One row per experiment and condition: ``experiment`` and ``condition`` (labels, ``None`` where the axis is
+            off), ``anchors`` (how many there are), ``batches`` (how many of an epoch should belong to the experiment)
+            and ``quota`` (how many of the primary anchors of each of these should be of the condition). An experiment
+            that the weights leave out has one row, without condition.
+        """
+        return self._cascade.asked()
 
     def _epoch(self, epoch: int | None) -> int:
         return self.epoch if epoch is None else whole("epoch", epoch, at_least=0)

@@ -19,7 +19,7 @@ _STEEPEST_GROWTH = -700.0
 
 
 def hours_range(tau_range_hours: Sequence[float], parameter: str = "tau_range") -> tuple[Fraction, Fraction]:
-    """Check a range of hours and return it exactly as its decimal text says.
+    """Check a range of hours and return it exactly, as it was meant.
 
     Parameters
     ----------

@@ -38,7 +38,13 @@ def test_it_shows_what_training_will_draw(registry: Path, tmp_path: Path, capsys
     assert data.train_sampler is not None
     table = batch_table(data.train_sampler, data.train_index.valid_anchors, epoch=2, batches=3)
     title = f"Epoch 2: 3 of {data.train_sampler.num_batches} batches of 4 anchors"
-    expected = [data.train_index.summary(), "", title, batch_summary(table).to_string(index=False), ""]
+    expected = [
+        data.train_index.summary(),
+        "",
+        title,
+        batch_summary(data.train_sampler, table).to_string(index=False),
+        "",
+    ]
     assert printed == "\n".join([*expected, f"drawn in {picture}", ""])
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert everything_in(tmp_path) | everything_in(registry.parent) == before | {picture}
@@ -51,11 +57,25 @@ def test_it_needs_no_gpu(registry: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "batches of 7 anchors" in capsys.readouterr().out
 
 
+def test_it_shows_what_did_not_come_up(registry: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An experiment that the weights leave out has no batches; it is not missing."""
+    weights = {"exp_alpha": 1}
+    config = write_fit_config(tmp_path, registry, **AXES, data__init_args__experiment_weights=weights)
+    assert main(["batches", "--config", str(config)]) == 0
+    (row,) = (line.split() for line in capsys.readouterr().out.splitlines() if line.split()[:2] == ["exp_beta", "all"])
+    assert row[3:5] == ["0", "0.0"]
+
+
 MISTAKES: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "no batches": ({}, ["--batches", "0"], "batches=0 needs a whole number of at least 1"),
     "no epoch": ({}, ["--epoch", "-1"], "epoch=-1 needs a whole number of at least 0"),
-    "no picture": ({}, ["--output", "a.csv"], "output='a.csv' needs to be a PNG file in a folder that exists"),
+    "no picture": (
+        {},
+        ["--output", "a.csv"],
+        "output='a.csv' needs to be a PNG file in a folder that can be written to",
+    ),
     "no folder": ({}, ["--output", "no/batches.png"], "output='no/batches.png' needs to be a PNG file in a folder"),
+    "a folder": ({}, ["--output", "FOLDER/logs.png"], "logs.png' needs to be a PNG file in a folder"),
     "sampling": ({"data__init_args__leaky": 2}, [], "leaky=2.0 needs a number in [0, 1)"),
     "other data": (
         {"data": {"class_path": "lightning.pytorch.demos.boring_classes.BoringDataModule"}},
@@ -72,8 +92,9 @@ def test_a_mistake_is_one_sentence(
     """Exit code 2, one line on stderr, nothing written."""
     changes, words, sentence = MISTAKES[name]
     config = write_fit_config(tmp_path, registry, **changes)
+    (tmp_path / "logs.png").mkdir()
     before = everything_in(tmp_path)
-    assert main(["batches", "--config", str(config), *words]) == 2
+    assert main(["batches", "--config", str(config), *(word.replace("FOLDER", str(tmp_path)) for word in words)]) == 2
     (line,) = errors_of(capsys)
     assert sentence in line
     assert everything_in(tmp_path) == before

@@ -204,7 +204,7 @@ def test_a_law_that_cannot_be_judged_cannot_run(tmp_path: Path, monkeypatch: pyt
     path.write_text(case_text(FailedCase("leak-uniform", PAIRS), InvariantViolation("", "", "", "")), encoding="utf-8")
     result = replay(path, "silent:batches")
     assert result.verdict is Verdict.CANNOT_RUN
-    assert result.text.startswith("the law cannot be judged: as many anchors leak as do not")
+    assert result.text.startswith("law 'leak-uniform' cannot be judged on the case: as many anchors leak as do not")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[1]", b"{", b"\xff\xfe", b"[" * 100_000, b" " * (5 * 2**20)])

@@ -56,7 +56,7 @@ def test_single_experiment(case: SamplerCase) -> None:
 
 @given(case=sampler_cases(experiment_aware=ON))
 def test_leak_exact(case: SamplerCase) -> None:
-    """The leak has the size that the decimal number says."""
+    """The leak has the size that the number means."""
     hold("leak-exact", case)
 
 

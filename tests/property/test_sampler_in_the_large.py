@@ -1,8 +1,8 @@
 """The statistical laws on many batches of a few cases.
 
 On a drawn case they look at some hundred batches, which cannot tell 0.6 from 0.5 without false alarms. From n batches
-they tell what is further than ``sqrt(log(1 / FALSE_ALARM) / 2 / n)`` from p: here 0.03, or 0.06 where the sampler has
-to explain each batch.
+of an experiment they tell what is further than ``sqrt(log(1 / FALSE_ALARM) / 2 / n)`` from p: 0.03 for all batches
+here, and 0.06 where the sampler has to explain each.
 """
 
 from __future__ import annotations

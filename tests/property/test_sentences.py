@@ -64,7 +64,7 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
         {"batch_size": 13},
         (
             "batch_size=13 is larger than the number of anchors, 12, so that an epoch would have no batch; "
-            "it needs a smaller batch_size, or the sampler drop_last=False"
+            "it needs a smaller batch_size, or drop_last=False of the sampler"
         ),
     ),
     ({"leaky": 1}, "leaky=1 needs a number in [0, 1)"),

@@ -47,7 +47,8 @@ def _proportions(given: Mapping[Hashable, float], parameter: str) -> dict[Hashab
     return dict(given)
 
 
-def _spelled(label: Hashable) -> str:
+def spelled(label: Hashable) -> str:
+    """Return a label as it is written where only text can be: that of several columns with slashes."""
     return "/".join(map(str, label)) if isinstance(label, tuple) else str(label)
 
 
@@ -61,16 +62,16 @@ def _by_label(given: Mapping[Hashable, float], known: Sequence[Hashable], parame
     DynaclrError
         If a name is no label, may be several, or says the same as another one.
     """
-    spelled: dict[str, list[Hashable]] = {}
+    by_text: dict[str, list[Hashable]] = {}
     for label in known:
-        spelled.setdefault(_spelled(label), []).append(label)
+        by_text.setdefault(spelled(label), []).append(label)
     present, numbers = set(known), dict[Hashable, float]()
     for name, number in given.items():
-        labels = [name] if name in present else spelled.get(str(name), [])
+        labels = [name] if name in present else by_text.get(str(name), [])
         if not labels:
             raise DynaclrError(
-                f"{parameter} names {name!r}, which no anchor has{did_you_mean(name, spelled)}; "
-                f"they have {', '.join(map(repr, spelled))}"
+                f"{parameter} names {name!r}, which no anchor has{did_you_mean(name, by_text)}; "
+                f"they have {', '.join(map(repr, by_text))}"
             )
         if len(labels) > 1 or labels[0] in numbers:
             meant = " and ".join(map(repr, labels))
@@ -133,7 +134,7 @@ class LeakAxis:
             raise DynaclrError(f"leaky={self.leaky!r} needs a number in [0, 1)")
 
     def count(self, batch_size: int, groups: int) -> int:
-        """Return ``floor(leaky * batch_size)``, in decimal arithmetic; 0 where there is no other experiment."""
+        """Return ``floor(leaky * batch_size)``, in exact arithmetic; 0 where there is no other experiment."""
         return int(exact(self.leaky) * batch_size) if groups > 1 else 0
 
 
@@ -167,7 +168,7 @@ class ConditionAxis:
         if self.ratio is None or not self.columns:
             return self
         ratio = _by_label(self.ratio, names, "condition_ratio")
-        left_out = [repr(_spelled(name)) for name in names if name not in ratio]
+        left_out = [repr(spelled(name)) for name in names if name not in ratio]
         if left_out:
             raise DynaclrError(
                 f"condition_ratio={dict(self.ratio)!r} leaves out {', '.join(left_out)}, "

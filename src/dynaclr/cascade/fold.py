@@ -107,6 +107,24 @@ class Cascade:
         table.attrs["focal_hpi"] = None if focal < 0 else float(strata.values[focal])
         return table
 
+    def asked(self) -> pd.DataFrame:
+        """Return what is asked of each stratum (see `FlexibleBatchSampler.strata`)."""
+        recipe, strata = self.recipe, self.recipe.strata
+        group = strata.stratum_group
+        asked = {
+            "experiment": [strata.groups[at] for at in group],
+            "condition": [strata.conditions[at] for at in strata.condition],
+            "anchors": np.diff(strata.start).tolist(),
+            "batches": recipe.shares.expected()[group].tolist(),
+            "quota": np.concatenate([each.expected() for each in recipe.quotas.per_group]).tolist(),
+        }
+        for name, size in recipe.census.items():
+            if name not in strata.groups:
+                for column, value in zip(asked, (name, None, size, 0.0, 0.0), strict=True):
+                    asked[column].append(value)
+        labels = {column: _objects(asked[column]) for column in ("experiment", "condition")}
+        return pd.DataFrame(asked | labels)
+
     def _plan(self, epoch: int, number: int) -> _Round:
         """Return the plan of one round of an epoch, made when first asked for."""
         plan = self._rounds.pop((epoch, number), None) or _Round(self.recipe, epoch, number)

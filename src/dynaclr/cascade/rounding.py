@@ -56,6 +56,10 @@ class SystematicRounding:
         """Return the rounded numbers, shape ``offset.shape + (n,)``."""
         return np.diff(self.cumulative(offset[..., None]), axis=-1)
 
+    def expected(self) -> NDArray[np.float64]:
+        """Return the expected numbers, to the precision of a float, shape ``(n,)``."""
+        return np.diff(self.whole - self.threshold / _WORD)
+
     def largest(self) -> NDArray[np.int64]:
         """Return the largest number that each can become: the ceiling of what is expected, shape ``(n,)``."""
         # An offset between the two thresholds lifts the upper sum and not yet the lower one.

@@ -1,7 +1,8 @@
-"""The command batches: what a configuration makes the sampler draw, without a model, a trainer or a GPU."""
+"""The command batches: what the configuration of a fit makes the sampler draw; neither model nor trainer is made."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,10 @@ class BatchesCLI(TrainingCLI):
         output = self._get(self.config, "output")
         if output is None:
             return
-        if Path(output).suffix.lower() != ".png" or not Path(output).absolute().parent.is_dir():
-            raise ConfigurationError(f"output={output!r} needs to be a PNG file in a folder that exists")
+        folder = Path(output).absolute().parent
+        writable = folder.is_dir() and os.access(folder, os.W_OK) and not Path(output).is_dir()
+        if Path(output).suffix.lower() != ".png" or not writable:
+            raise ConfigurationError(f"output={output!r} needs to be a PNG file in a folder that can be written to")
 
     def make(self) -> None:
         """Make the data only."""
@@ -69,7 +72,7 @@ class BatchesCLI(TrainingCLI):
         table = batch_table(sampler, index.valid_anchors, epoch=epoch, batches=self._get(self.config, "batches"))
         drawn = table["batch"].max() + 1
         title = f"Epoch {epoch}: {drawn} of {sampler.num_batches} batches of {sampler.batch_size} anchors"
-        print(f"{index.summary()}\n\n{title}\n{batch_summary(table).to_string(index=False)}")
+        print(f"{index.summary()}\n\n{title}\n{batch_summary(sampler, table).to_string(index=False)}")
         output = self._get(self.config, "output")
         if output is not None:
             print(f"\ndrawn in {plot_batches(table, Path(output), title=title)}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
+from dynaclr.cascade.axes import spelled
 from dynaclr.cascade.strata import HPI
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from dynaclr.sampler import FlexibleBatchSampler
 
 _JITTER: Final = 0.32  # half the width of a batch's column of points
+_TICKS: Final = 40  # at most, so that numbers can be read
 _MARKERS: Final = "osD^vP*X"  # one per experiment, so that leaked anchors show
 
 
@@ -63,47 +66,61 @@ def batch_table(
     return pd.concat(parts, ignore_index=True)
 
 
-def _text(label: object) -> str:
-    """Return a label as it stands in a legend; an axis that is off has ``None``, several columns make a tuple."""
-    return "all" if label is None else ", ".join(map(str, label)) if isinstance(label, tuple) else str(label)
+def _text(label: Hashable) -> str:
+    """Return a label as it stands in a configuration; an axis that is off has ``None``."""
+    return "all" if label is None else spelled(label)
 
 
-def batch_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Count what batches hold, by experiment and condition.
+def batch_summary(sampler: FlexibleBatchSampler, table: pd.DataFrame) -> pd.DataFrame:
+    """Compare what batches hold with what was asked for, by experiment and condition.
 
     Parameters
     ----------
+    sampler
+        The sampler.
     table
         What `batch_table` returned.
 
     Returns
     -------
     DataFrame
-        One row per experiment and condition: ``batches`` (that belong to the experiment), ``per batch`` (fewest and
-        most primary anchors of the condition in one of them), ``leaked`` (its anchors in batches of other experiments),
-        ``focal``, ``widened`` and ``global`` (primary anchors, with enrichment only), ``repeated`` (anchors that stood
-        in their batch already) and ``HPI`` (from the first to the last, in hours).
+        One row per experiment and condition, also for those that did not come up: ``anchors`` (how many there are),
+        ``batches`` (that belong to the experiment) and ``expected`` (of as many), ``per batch`` (fewest and most
+        primary anchors of the condition in one of them) and ``quota`` (expected), ``leaked`` (its anchors in batches of
+        other experiments), ``focal``, ``widened`` and ``global`` (primary anchors, with enrichment only), ``repeated``
+        (anchors that stood in their batch already) and ``HPI`` (from the first to the last, in hours).
     """
     by, primary = ["experiment", "condition"], table[table["source"] == "primary"]
+    asked = sampler.strata()
+    asked[by] = asked[by].map(_text)
+    asked = asked.set_index(by)
     owned = primary.groupby("experiment")["batch"].nunique()
+    batches = owned.reindex(asked.index.get_level_values("experiment"), fill_value=0).to_numpy()
+    each = primary.groupby([*by, "batch"]).size().groupby(by).agg(["min", "max", "size"])
+    each = each.reindex(asked.index, fill_value=0)
+    # A batch without any does not show among those that were counted.
+    fewest = each["min"].where(each["size"] == batches, 0)
     kinds = ["focal", "widened", "global"] if table["time"].notna().any() else []
     told = {"leaked": table["source"] == "leaked", **{kind: table["time"] == kind for kind in kinds}}
     anchors = table.assign(**told).groupby(by)
-    counts = pd.DataFrame(index=anchors.size().index)
-    counts["batches"] = owned.reindex(counts.index.get_level_values("experiment"), fill_value=0).to_numpy()
-    each = primary.groupby([*by, "batch"]).size().groupby(by).agg(["min", "max", "size"])
-    each = each.reindex(counts.index, fill_value=0)
-    # A batch without any does not show among those that were counted.
-    fewest = each["min"].where(each["size"] == counts["batches"], 0)
-    counts["per batch"] = [_span(low, high) for low, high in zip(fewest, each["max"], strict=True)]
-    counts[[*told, "repeated"]] = anchors[[*told, "repeated"]].sum()
-    hpi = anchors[HPI].agg(["min", "max"])
-    counts["HPI"] = [_span(low, high) for low, high in zip(hpi["min"], hpi["max"], strict=True)]
-    return counts.reset_index()
+    hpi = anchors[HPI].agg(["min", "max"]).reindex(asked.index)
+    share = (int(table["batch"].max()) + 1) / sampler.num_batches
+    summary = {
+        "anchors": asked["anchors"],
+        "batches": batches,
+        "expected": (asked["batches"] * share).round(1),
+        "per batch": [_span(low, high) for low, high in zip(fewest, each["max"], strict=True)],
+        "quota": asked["quota"].round(2),
+        **anchors[[*told, "repeated"]].sum().reindex(asked.index, fill_value=0).astype(int),
+        "HPI": [_span(low, high) for low, high in zip(hpi["min"], hpi["max"], strict=True)],
+    }
+    return pd.DataFrame(summary, index=asked.index).reset_index()
 
 
 def _span(low: float, high: float) -> str:
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    """Return two numbers as one or as a range; nothing for NaN."""
+    ends = dict.fromkeys(f"{round(end, 2):g}" for end in (low, high) if not np.isnan(end))
+    return " to ".join(ends)
 
 
 def plot_batches(table: pd.DataFrame, path: Path, *, title: str = "") -> Path:
@@ -135,7 +152,7 @@ def plot_batches(table: pd.DataFrame, path: Path, *, title: str = "") -> Path:
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2, 3])
     _draw_counts(upper, table, colors)
     _draw_times(lower, table, colors, experiments)
-    lower.set_xticks(range(batches))
+    lower.set_xticks(range(0, batches, -(-batches // _TICKS)))
     lower.set_xlim(-0.6, batches - 0.4)
     _legend(figure, table, colors, experiments)
     figure.suptitle(title or "Composition of the batches", x=0.01, ha="left", fontweight="bold")

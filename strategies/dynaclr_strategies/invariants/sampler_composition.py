@@ -88,7 +88,7 @@ def check_single_experiment(make_sampler: MakeSampler, table: pd.DataFrame, opti
     "leak-exact", subject="sampler", number=5, when="experiment_aware", applies=lambda o: o.options.experiment_aware
 )
 def check_leak_exact(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
-    """Exactly ``floor(leaky * B)`` anchors, in decimal arithmetic, come from other experiments, if there are any."""
+    """Exactly ``floor(leaky * B)`` anchors, in exact arithmetic, come from other experiments, if there are any."""
     oracle = CascadeOracle(table, options)
     for batch in observed(make_sampler, table, options):
         members = Counter(oracle.group(anchor) for anchor in batch.anchors)

@@ -93,7 +93,9 @@ def check_experiment_order(
     for batch in global_batches(make_sampler, table, options, batches):
         epochs.setdefault(batch.epoch, []).append(batch.owner(oracle))
     for owners in epochs.values():
-        if any(len(possible) != 1 for possible in owners):
+        if not all(owners):
+            raise UndecidedError("there are batches that belong to no experiment")
+        if any(len(possible) > 1 for possible in owners):
             # Those that are clear would be no fair sample.
             raise UndecidedError("not every batch shows which experiment it belongs to, and there is no explain")
         order = [possible[0] for possible in owners]

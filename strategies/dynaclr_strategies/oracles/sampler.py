@@ -26,7 +26,8 @@ HPI = "hours_post_infection"
 def stands_for(number: float) -> Fraction:
     """Return the number that was meant: 0.29 is 29/100 and 1 / 3 a third, not the binary fraction that holds them.
 
-    Where no fraction of up to a thousand parts has this float, it is the number that was written.
+    Where no fraction of up to a thousand parts has this float, it is the number that was written: what a float means is
+    a matter of agreement, so the rule is that of `dynaclr.exact`; how it is found is not.
     """
     simple = (Fraction(round(number * parts), parts) for parts in range(1, 1001))
     return next((one for one in simple if float(one) == number), Fraction(repr(float(number))))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynaclr_strategies.codec import Plain
+from dynaclr_strategies.invariants.base import UndecidedError
 from dynaclr_strategies.subjects import run_law
 
 __all__ = ["EXAMPLES", "REPLAYED", "FailedCase", "attached", "check_law", "leaves"]
@@ -60,9 +61,36 @@ def leaves(problem: BaseException) -> list[tuple[BaseException, FailedCase]]:
     return [] if failed is None else [(problem, failed)]
 
 
-def check_law(law: str, case: Plain, make: Callable[..., Any] | None = None, *, maker: str | None = None) -> bool:
-    """Check a law on a case as `dynaclr_strategies.subjects.run_law` does, and attach the case to what escapes."""
-    with attached(FailedCase(law, case, maker)):
-        applies = run_law(law, case, make)
+def check_law(
+    law: str,
+    case: Plain,
+    make: Callable[..., Any] | None = None,
+    *,
+    maker: str | None = None,
+    undecided: list[str] | None = None,
+) -> bool:
+    """Check a law on a case, and attach the case to what escapes.
+
+    Parameters
+    ----------
+    law, case, make
+        As for `dynaclr_strategies.subjects.run_law`.
+    maker
+        As in `FailedCase`.
+    undecided
+        Where to list why the case does not tell.
+
+    Returns
+    -------
+    bool
+        False if the law does not apply to the case, or cannot be judged on it.
+    """
+    try:
+        with attached(FailedCase(law, case, maker)):
+            applies = run_law(law, case, make)
+    except UndecidedError as reason:
+        if undecided is not None:
+            undecided.append(str(reason))
+        return False
     EXAMPLES[law] += applies
     return applies

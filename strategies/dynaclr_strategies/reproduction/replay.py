@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from dynaclr_strategies.invariants.base import INVARIANTS, InvariantViolation, UndecidedError
+from dynaclr_strategies.invariants.base import INVARIANTS, InvariantViolation
 from dynaclr_strategies.reproduction.attached import check_law
 from dynaclr_strategies.reproduction.case_files import CannotRunError, StoredCase, read_case
 from dynaclr_strategies.reproduction.corpus import CORPUS, keep_case
@@ -66,9 +66,10 @@ def replay(path: Path, maker: str | None = None) -> Replay:
         return Replay(Verdict.CANNOT_RUN, str(reason))
     failed = stored.failed
     watched = WatchedMaker(INVARIANTS[failed.law].subject, make, maker or "dynaclr's own")
+    undecided: list[str] = []
     try:
         with _quiet():
-            applies = check_law(failed.law, failed.case, watched, maker=maker)
+            applies = check_law(failed.law, failed.case, watched, maker=maker, undecided=undecided)
             if applies and failed.law == LAW and isinstance(failed.case, SamplerCase):
                 check_elsewhere([failed.case], make, maker=maker)
     except (Exception, SystemExit) as problem:  # noqa: BLE001 - whatever the code under test raises is the failure
@@ -76,6 +77,8 @@ def replay(path: Path, maker: str | None = None) -> Replay:
         if why_not is not None:
             return Replay(Verdict.CANNOT_RUN, why_not)
         return Replay(Verdict.FAILS, str(problem) or type(problem).__name__)
+    if undecided:
+        return Replay(Verdict.CANNOT_RUN, f"law {failed.law!r} cannot be judged on the case: {undecided[0]}")
     if not applies:
         when = INVARIANTS[failed.law].when
         return Replay(Verdict.CANNOT_RUN, f"law {failed.law!r} does not apply to the case, it needs: {when}")
@@ -84,8 +87,6 @@ def replay(path: Path, maker: str | None = None) -> Replay:
 
 def _not_the_subjects(problem: BaseException, *, is_made: bool) -> str | None:
     """Return why an exception says nothing about what the law is about; None if it is the failure."""
-    if isinstance(problem, UndecidedError):
-        return f"the law cannot be judged: {problem}"
     told = " ".join(f"{type(problem).__name__}: {problem}".split())
     if isinstance(problem, ImportError | MemoryError | ElsewhereError):
         return told
