@@ -91,6 +91,13 @@ def test_labels_of_several_columns_may_be_written_as_text(labels: list[tuple[Any
         ConditionAxis(("c", "m"), twice).of_table(labels)
 
 
+def test_a_text_that_means_two_labels_names_them() -> None:
+    """So that one can write them apart."""
+    sentence = r"names 'a/b/c', which needs to mean one label once, but means \('a', 'b/c'\) and \('a/b', 'c'\)$"
+    with pytest.raises(DynaclrError, match=sentence):
+        ConditionAxis(("c", "m"), {"a/b/c": 1}).of_table([("a", "b/c"), ("a/b", "c")])
+
+
 def test_numbers_may_be_written_as_text() -> None:
     """A mapping from a YAML file has texts for keys."""
     assert ConditionAxis(("moi",), {"0.5": 1, "5.0": 2}).of_table((0.5, 5.0)).ratio == {0.5: 1, 5.0: 2}

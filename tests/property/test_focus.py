@@ -61,10 +61,10 @@ def test_ranks_are_those_of_the_distances(times: list[list[list[float]]], data: 
     for stratum in range(len(strata.start) - 1):
         focal = data.draw(st.integers(0, len(strata.values) - 1))
         away = distances(strata, stratum, focal)
-        ranks = Focus(strata, TimeAxis(0.0)).ranks(np.array([*away]), focal).tolist()
+        ranks = Focus(strata, TimeAxis(0.0)).ranks(np.array([*away]), focal)
+        assert ranks.dtype == np.int64
         order = sorted(set(away.values()))
-        first = min(ranks)
-        assert [rank - first for rank in ranks] == [order.index(far) for far in away.values()]
+        assert [rank - 1 for rank in ranks] == [order.index(far) for far in away.values()]
 
 
 @given(times=_GROUPS, window=_WINDOWS, seed=st.integers(0, 99), data=st.data())
@@ -106,6 +106,36 @@ def test_rounding_breaks_no_tie() -> None:
     assert told_apart > 20
 
 
+def test_rounding_is_that_of_the_times_and_of_their_distance() -> None:
+    """Where one of them is all of the other, and where there is nothing to round."""
+    after = float(np.nextafter(4.2, 5))  # 2.1 h behind 2.1 h, but for rounding
+    strata = timed_strata([[[0.0, after], [2.1]]])
+    focal = int(np.searchsorted(strata.values, 2.1))
+    for window in (0.0, 2.1):
+        focus = Focus(strata, TimeAxis(window))
+        assert focus.ranks(np.arange(2), focal).tolist() == [1, 1]
+        assert sorted(focus.nearest(0, 1, focal).tolist()) == [0, 1]
+        assert focus.holds(np.arange(2), focal).tolist() == [bool(window)] * 2
+    assert Focus(timed_strata([[[0.0] * 3]]), TimeAxis(0.0)).ranks(np.arange(3), 0).tolist() == [1, 1, 1]
+
+
+def test_all_strata_times_and_numbers_of_one_table() -> None:
+    """The nearest, and draws of as many, wherever the stratum lies among others."""
+    strata = timed_strata([[[0.0, 1.0, 2.0, 5.0, 9.0], [1.0, 2.0, 2.0, 4.0, 5.0, 8.0]], [[0.0, 3.0, 4.0, 9.0], [4.0]]])
+    focus = Focus(strata, TimeAxis(0.0))
+    for stratum, size in enumerate(np.diff(strata.start).tolist()):
+        places = np.arange(*strata.start[stratum : stratum + 2])
+        for focal, hpi in enumerate(strata.values.tolist()):
+            away = dict(zip(places.tolist(), np.abs(strata.times_at(places) - hpi).tolist(), strict=True))
+            for count in range(1, size + 1):
+                limit = sorted(away.values())[max(count, [*away.values()].count(0)) - 1]
+                assert sorted(focus.nearest(stratum, count, focal)) == [at for at, far in away.items() if far <= limit]
+                one = (np.array([number]) for number in (stratum, count, focal))
+                drawn = focus.draw(*one, keys(0, 0, "test", np.array([count])))[1].tolist()
+                assert len(set(drawn)) == count
+                assert sorted(away[at] for at in drawn) == sorted(away.values())[:count]
+
+
 def test_both_sides_of_a_tie_are_drawn() -> None:
     """Of three at one distance, two before and one after, each has its turn."""
     strata = timed_strata([[[0.0, 0.0, 1.0, 2.0]]])
@@ -145,6 +175,14 @@ def test_a_focal_time_serves_every_condition(
         near = [frames(stratum) for stratum in held]
         serving = {hpi for hpi in own if all((np.abs(one - frames(hpi)) <= window).any() for one in near)}
         assert focal in (serving or own)
+
+
+def test_a_focal_time_is_one_of_the_experiments_own() -> None:
+    """Although one of another experiment would serve."""
+    strata = timed_strata([[[0.0, 1.0, 2.0, 3.0]], [[1.5, 2.5]]])
+    found = chosen(Focus(strata, TimeAxis(1.0)), strata, [[0], [1]] * 200)
+    assert set(found[::2]) == {0.0, 1.0, 2.0, 3.0}
+    assert set(found[1::2]) == {1.5, 2.5}
 
 
 def test_every_time_that_serves_is_chosen() -> None:

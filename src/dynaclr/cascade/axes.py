@@ -67,7 +67,7 @@ def _by_label(given: Mapping[Hashable, float], known: Sequence[Hashable], parame
         by_text.setdefault(spelled(label), []).append(label)
     present, numbers = set(known), dict[Hashable, float]()
     for name, number in given.items():
-        labels = [name] if name in present else by_text.get(str(name), [])
+        labels = [name] if name in present else by_text.get(str(name))
         if not labels:
             raise DynaclrError(
                 f"{parameter} names {name!r}, which no anchor has{did_you_mean(name, by_text)}; "

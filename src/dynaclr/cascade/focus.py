@@ -53,10 +53,10 @@ class Focus:
         return held
 
     def ranks(self, place: Ints, focal: int) -> Ints:
-        """Return the places' ranks by their distance from a focal HPI code; equal where rounding alone differs."""
+        """Return the places' ranks, from 1 on, by their distance from a focal HPI code; rounding breaks no tie."""
         hpi = self._strata.values[focal]
         distance = np.abs(self._strata.times_at(place) - hpi)
-        ascending = np.argsort(distance, kind="stable")
+        ascending = np.argsort(distance)
         farther = np.diff(distance[ascending], prepend=-np.inf) > slack(np.abs(hpi) + distance[ascending])
         rank = np.empty(len(place), dtype=np.int64)
         rank[ascending] = np.cumsum(farther)
