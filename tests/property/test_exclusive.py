@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dynaclr.cascade.composition import Role
-from dynaclr.cascade.exclusive import _Batch, _evenly, _first_new, _Values
+from dynaclr.cascade.exclusive import _Batch, _draw_new, _evenly, _first_new, _Queue, _Values
 from dynaclr.errors import RepeatedAnchorsWarning
+from dynaclr.randomness import generator, keys
 from dynaclr.sampler import FlexibleBatchSampler
 
 _CODES = st.lists(st.integers(0, 4), min_size=1, max_size=12)
@@ -180,6 +182,90 @@ def test_candidates_are_compared_with_all_before_them(codes: list[int], apart: i
         even = sorted(range(len(candidates)), key=lambda at: (in_stratum[at], in_batch[at]))[:count]
         chosen = _evenly(batch, tried, count, np.array(own, dtype=np.int64))
         assert chosen.tolist() == [candidates[at] for at in even]
+
+
+@given(
+    codes=st.lists(st.integers(0, 30), min_size=1, max_size=60),
+    held=st.sets(st.integers(0, 59)),
+    window=st.tuples(st.integers(0, 60), st.integers(0, 60)),
+    gap=st.tuples(st.integers(0, 10), st.integers(0, 10)),
+    count=st.integers(0, 12),
+    seed=st.integers(0, 99),
+)
+def test_as_many_new_values_are_drawn_as_there_are(
+    codes: list[int], held: set[int], window: tuple[int, int], gap: tuple[int, int], count: int, seed: int
+) -> None:
+    """From a run of places without its gap; each value once, and none that the batch holds."""
+    low, high = sorted(min(end, len(codes)) for end in window)
+    begin, length = min(gap[0], high - low), min(gap[1], max(0, high - low - gap[0]))
+    values = _Values(np.array(codes))
+    batch, elsewhere = _Batch(values), [place for place in sorted(held) if place < len(codes)]
+    batch.add(np.array(elsewhere, dtype=np.int64), Role.PRIMARY)
+    key = keys(seed, 0, "test", 0)
+    found = _draw_new(batch, low, high - low - length, count, key, gap=(begin, length)).tolist()
+    allowed = {*range(low, high)} - {*range(low + begin, low + begin + length)}
+    new = {codes[place] for place in allowed} - {codes[place] for place in elsewhere}
+    assert set(found) <= allowed
+    assert len({codes[place] for place in found} & new) == len(found) == min(count, len(new))
+
+
+class _NaiveQueue:
+    """What waits to be drawn, as a list of places and passes that is looked through from its beginning."""
+
+    def __init__(self, begin: int, codes: list[int]) -> None:
+        self.begin, self.codes, self.waiting, self.passes = begin, codes, list[tuple[int, int]](), 0
+
+    def take(self, held: list[int], count: int, crowded: bool) -> list[int]:
+        """Remove and return places; ``held`` are the values that the batch holds."""
+        everything = range(self.begin, self.begin + len(self.codes))
+        copies, count = [*everything] * (count // len(everything)), count % len(everything)
+        while True:
+            first = [(place, turn) for at, (place, turn) in enumerate(self.waiting) if place not in self._before(at)]
+            values = [self.codes[place - self.begin] for place, _ in first]
+            times = [values[:at].count(value) for at, value in enumerate(values)]
+            in_batch = [times[at] + held.count(value) for at, value in enumerate(values)]
+            complete = len(first) == len(everything)
+            if not crowded:
+                chosen = [at for at, number in enumerate(in_batch) if number == 0][:count]
+            else:
+                chosen = sorted(range(len(first)), key=lambda at: (times[at], in_batch[at]))[:count] if complete else []
+            if len(chosen) == count:
+                break
+            if complete:
+                crowded = True
+            else:
+                self._add_pass()
+        taken = [first[at] for at in chosen]
+        self.waiting = [entry for entry in self.waiting if entry not in taken]
+        return copies + [place for place, _ in taken]
+
+    def _before(self, at: int) -> set[int]:
+        return {place for place, _ in self.waiting[:at]}
+
+    def _add_pass(self) -> None:
+        order = generator(7, 0, "pass", 0, 0, self.passes).permutation(len(self.codes)) + self.begin
+        late = {place for place, turn in self.waiting if turn < self.passes - 1}
+        self.waiting += [(place, self.passes) for place in order.tolist() if place not in late]
+        self.passes += 1
+
+
+_TAKES = st.lists(st.tuples(st.integers(0, 14), st.booleans(), st.sets(st.integers(0, 5))), min_size=1, max_size=25)
+
+
+@given(begin=st.integers(0, 3), codes=st.lists(st.integers(0, 4), min_size=1, max_size=12), takes=_TAKES)
+def test_a_queue_is_looked_through_from_its_beginning(
+    begin: int, codes: list[int], takes: list[tuple[int, bool, set[int]]]
+) -> None:
+    """Whatever part of it is looked at, and whatever values the batch holds from elsewhere."""
+    strata = SimpleNamespace(start=np.array([begin, begin + len(codes)]))
+    queue = _Queue(SimpleNamespace(strata=strata, seed=7), 0, 0, 0)  # type: ignore[arg-type]  # all that is read
+    naive = _NaiveQueue(begin, codes)
+    elsewhere = begin + len(codes)  # one place of each value
+    values = _Values(np.array([0] * begin + codes + [*range(6)]))
+    for count, crowded, held in takes:
+        batch = _Batch(values)
+        batch.add(elsewhere + np.array(sorted(held), dtype=np.int64), Role.PRIMARY)
+        assert queue.take(batch, count, crowded).tolist() == naive.take(sorted(held), count, crowded)
 
 
 @given(

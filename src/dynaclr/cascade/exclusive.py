@@ -119,19 +119,18 @@ def _first_new(batch: _Batch, candidates: Ints, count: int) -> Ints:
 
 def _evenly(batch: _Batch, candidates: Ints, count: int, own: Ints) -> Ints:
     """Return `count` candidates whose values come up as evenly as possible: in their stratum, then in the batch."""
-    in_stratum, in_batch = batch.before(candidates, own)
-    chosen: Ints = candidates[_least(count, in_stratum, in_batch)]
+    chosen: Ints = candidates[_even(batch, candidates, count, own)]
     return chosen
 
 
-def _least(count: int, *ranks: Ints) -> Ints:
-    """Return the positions of the `count` elements that rank lowest, by the first rank first, in order."""
-    first = ranks[0]
-    # Most rank too high to be among them by the first rank alone, and need not be sorted.
-    enough = np.searchsorted(np.cumsum(np.bincount(first, minlength=1)), count)
-    near = np.flatnonzero(first <= enough)
-    least: Ints = near[np.lexsort([rank[near] for rank in ranks[::-1]])[:count]]
-    return least
+def _even(batch: _Batch, candidates: Ints, count: int, own: Ints) -> Ints:
+    """Return the positions of the candidates that `_evenly` returns."""
+    in_stratum, in_batch = batch.before(candidates, own)
+    # By the first of the two alone most come too late, and need not be sorted.
+    enough = np.searchsorted(np.cumsum(np.bincount(in_stratum)), count)
+    near = np.flatnonzero(in_stratum <= enough)
+    even: Ints = near[np.lexsort((in_batch[near], in_stratum[near]))[:count]]
+    return even
 
 
 def _occurrence(codes: Ints) -> Ints:
@@ -360,7 +359,7 @@ class _Queue:
             window = np.concatenate([self._deferred, self._coming[:, : max(0, look - self._deferred.shape[1])]], axis=1)
             first = np.flatnonzero(self._places.is_first(window[0] - self._begin))  # it may wait once for each pass
             complete = len(first) == size  # what cannot keep values apart needs all anchors to spread them evenly
-            at = self._chosen(batch, window[:, first], first, count, crowded) if complete or not crowded else first[:0]
+            at = self._chosen(batch, window[0, first], first, count, crowded) if complete or not crowded else first[:0]
             if len(at) == count:
                 break
             if window.shape[1] < self._deferred.shape[1] + self._coming.shape[1]:
@@ -380,12 +379,10 @@ class _Queue:
 
     def _chosen(self, batch: _Batch, waiting: Ints, at: Ints, count: int, crowded: bool) -> Ints:
         """Return positions in the window: different values first, and of these the ones that have waited longest."""
-        if not crowded:
-            new: Ints = at[batch.is_new(waiting[0])][:count]
-            return new
-        in_stratum, in_batch = batch.before(waiting[0], waiting[0, :0])
-        evenly: Ints = at[_least(count, in_stratum, in_batch, waiting[1])]
-        return evenly
+        chosen: Ints = (
+            at[batch.is_new(waiting)][:count] if not crowded else at[_even(batch, waiting, count, waiting[:0])]
+        )
+        return chosen
 
     def _add_pass(self) -> None:
         """Shuffle the stratum behind the queue, without anchors that have missed a whole pass: they wait already."""
