@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dynaclr.cascade.composition import Role
-from dynaclr.cascade.exclusive import _Batch, _draw_new, _evenly, _first_new, _Queue, _Values
+from dynaclr.cascade.exclusive import _Batch, _draw_new, _evenly, _first_new, _occurrence, _Queue, _Values
 from dynaclr.errors import RepeatedAnchorsWarning
 from dynaclr.randomness import generator, keys
 from dynaclr.sampler import FlexibleBatchSampler
@@ -192,6 +192,9 @@ def test_candidates_are_compared_with_all_before_them(codes: list[int], apart: i
     count=st.integers(0, 12),
     seed=st.integers(0, 99),
 )
+# Two values that a handful of tries miss.
+@example(codes=[0] * 498 + [1, 2], held=set(), window=(0, 500), gap=(0, 0), count=2, seed=0)
+@example(codes=[0] * 498 + [1, 2], held=set(), window=(0, 500), gap=(0, 0), count=3, seed=1)
 def test_as_many_new_values_are_drawn_as_there_are(
     codes: list[int], held: set[int], window: tuple[int, int], gap: tuple[int, int], count: int, seed: int
 ) -> None:
@@ -207,6 +210,14 @@ def test_as_many_new_values_are_drawn_as_there_are(
     new = {codes[place] for place in allowed} - {codes[place] for place in elsewhere}
     assert set(found) <= allowed
     assert len({codes[place] for place in found} & new) == len(found) == min(count, len(new))
+
+
+@pytest.mark.parametrize("apart", [1, 2**16 - 1, 2**16, 2**16 + 1, 2**17, 2**40])
+def test_equal_codes_are_counted(apart: int) -> None:
+    """Also where they are further apart than sixteen bits."""
+    codes = np.array([0, 1, 0, 0, 1, 2, 1, 0]) * apart
+    assert _occurrence(codes).tolist() == [0, 0, 1, 2, 1, 0, 2, 3]
+    assert _occurrence(codes[[0, 1, 2, 1]]).tolist() == [0, 0, 1, 1]
 
 
 class _NaiveQueue:
