@@ -68,4 +68,4 @@ def test_the_summary_counts_anchors(case: SamplerCase) -> None:
         assert {kind: row.get(kind, 0) for kind in (*kinds, "leaked", "repeated")} == {
             kind: counts["kinds"][kind] for kind in (*kinds, "leaked", "repeated")
         }
-        assert (row["per batch"], row["HPI"]) == (_span(counts["each"]), _span(counts["hpi"]))
+        assert (row["primary"], row["HPI"]) == (_span(counts["each"]), _span(counts["hpi"]))

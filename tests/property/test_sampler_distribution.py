@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynaclr_strategies.holding import hold
-from dynaclr_strategies.options import sampler_cases
+from dynaclr_strategies.invariants import INVARIANTS, UndecidedError
+from dynaclr_strategies.options import PLAIN_TABLE, sampler_cases
+from dynaclr_strategies.oracles.reference_sampler import ReferenceSampler
 from dynaclr_strategies.oracles.sampler import CascadeOracle
-from dynaclr_strategies.sampler_descriptions import SamplerCase
+from dynaclr_strategies.sampler_descriptions import SamplerCase, SamplerOptions
 from dynaclr_strategies.tables import anchor_tables
 
 ON, OFF, NOBODY = st.just(True), st.just(False), st.none()
@@ -74,3 +80,40 @@ def test_focal_quota_unbiased(case: SamplerCase) -> None:
 def test_focal_uniform(case: SamplerCase) -> None:
     """Every anchor of the window is focal alike, every other global alike."""
     hold("focal-uniform", case)
+
+
+class _Silent:
+    """Batches of the reference sampler, without a word on where they come from."""
+
+    def __init__(self, table: Any, options: SamplerOptions) -> None:
+        self._sampler = ReferenceSampler(table, options)
+        self.set_epoch = self._sampler.set_epoch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self._sampler)
+
+
+class _Mixing(_Silent):
+    """Lets half of a batch of four come from another experiment, of which nothing should leak."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        pools = [*self._sampler.oracle.pools.values()]
+        return ([*pools[0][:2], *pools[1][:2]] for _ in range(len(self._sampler)))
+
+
+@pytest.mark.parametrize(
+    ("law", "make", "options", "reason"),
+    [
+        ("condition-unbiased", _Silent, {"leaky": 0.5}, "no batch shows which experiment it belongs to"),
+        ("fair-pass", _Silent, {"leaky": 0.5}, "no batch shows which experiment it belongs to"),
+        ("plain-when-global", _Silent, {"leaky": 0.5}, "no batch shows which experiment it belongs to"),
+        ("leak-uniform", _Silent, {"leaky": 0.5}, "as many anchors leak as do not"),
+        ("experiment-order", _Silent, {"leaky": 0.5}, "not every batch shows which experiment it belongs to"),
+        ("experiment-order", _Mixing, {}, "there are batches that belong to no experiment"),
+    ],
+)
+def test_what_cannot_be_judged_is_said(law: str, make: Any, options: dict[str, Any], reason: str) -> None:
+    """A batch of two anchors from each of two experiments does not show whose it is; nothing is taken for granted."""
+    case = SamplerCase(table=PLAIN_TABLE, options=SamplerOptions(batch_size=4, **options))
+    with pytest.raises(UndecidedError, match=f"^{reason}"):
+        INVARIANTS[law].check(make, case.frame(), case.options)

@@ -87,6 +87,7 @@ def test_time_axes_reach_and_shrink() -> None:
         lambda axis: 60 % axis.interval_minutes,
         lambda axis: axis.start_hpi < 0,
         lambda axis: axis.start_hpi > 12,
+        lambda axis: axis.interval_minutes == 20 / 3,
     )
     assert smallest(time_axes()) == TimeAxisDescription(interval_minutes=30.0, start_hpi=0.0, frames=1)
 

@@ -103,7 +103,8 @@ class _Batch:
         own : ndarray of int64
             Anchors of that stratum that are chosen already.
         """
-        codes, layer = self._values.codes[candidates], _occurrence(self._values.codes[candidates])
+        codes = self._values.codes[candidates]
+        layer = _occurrence(codes)
 
         def among(places: Ints) -> Ints:
             return layer + self._values.places.times_in(self._values.codes[places], codes)

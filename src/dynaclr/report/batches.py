@@ -85,7 +85,7 @@ def batch_summary(sampler: FlexibleBatchSampler, table: pd.DataFrame) -> pd.Data
     -------
     DataFrame
         One row per experiment and condition, also for those that did not come up: ``anchors`` (how many there are),
-        ``batches`` (that belong to the experiment) and ``expected`` (of as many), ``per batch`` (fewest and most
+        ``batches`` (that belong to the experiment) and ``expected`` (of as many), ``primary`` (fewest and most
         primary anchors of the condition in one of them) and ``quota`` (expected), ``leaked`` (its anchors in batches of
         other experiments), ``focal``, ``widened`` and ``global`` (primary anchors, with enrichment only), ``repeated``
         (anchors that stood in their batch already) and ``HPI`` (from the first to the last, in hours).
@@ -109,7 +109,7 @@ def batch_summary(sampler: FlexibleBatchSampler, table: pd.DataFrame) -> pd.Data
         "anchors": asked["anchors"],
         "batches": batches,
         "expected": (asked["batches"] * share).round(1),
-        "per batch": [_span(low, high) for low, high in zip(fewest, each["max"], strict=True)],
+        "primary": [_span(low, high) for low, high in zip(fewest, each["max"], strict=True)],
         "quota": asked["quota"].round(2),
         **anchors[[*told, "repeated"]].sum().reindex(asked.index, fill_value=0).astype(int),
         "HPI": [_span(low, high) for low, high in zip(hpi["min"], hpi["max"], strict=True)],
