@@ -8,10 +8,12 @@ from functools import partial
 from typing import Any
 
 import torch
+from monai.transforms.transform import Randomizable
 from torch import Tensor
 
 from dynaclr.augment import ChannelDropout
 from dynaclr.errors import DynaclrError
+from dynaclr.randomness import keys
 from dynaclr.transforms.base import BatchTransform, centre_window
 
 Sample = dict[str, Any]
@@ -51,6 +53,7 @@ class BatchTransforms:
         self.augmentations = _listed(augmentations, "augmentations")
         self.final_yx_patch_size = final_yx_patch_size
         self.dropout = dropout
+        self._randomizable = [t for t in flat(self.normalizations + self.augmentations) if isinstance(t, Randomizable)]
 
     @torch.no_grad()
     def __call__(self, batch: dict[str, Any], training: bool, seeds: Mapping[str, int] | None = None) -> dict[str, Any]:
@@ -65,7 +68,8 @@ class BatchTransforms:
             Whether to augment and to drop channels.
         seeds
             For ``anchor`` and ``positive``, what torch's generator of the CPU begins with while they are transformed;
-            afterwards it is where it was. Without, they draw from that generator as it is.
+            afterwards it is where it was. MONAI's random transforms, which draw from generators of their own, begin
+            with numbers that follow from it. Without, all draw from their generators as they are.
 
         Returns
         -------
@@ -83,11 +87,21 @@ class BatchTransforms:
         self.dropout.train(training)
         for key in ("anchor", "positive"):
             if key in batch:
-                with nullcontext() if seeds is None else drawing_from(seeds[key]):
+                with nullcontext() if seeds is None else self._drawing_from(seeds[key]):
                     norm_meta = batch[f"{key}_norm_meta"]
                     patches = _transformed(batch[key], norm_meta, transforms, self.final_yx_patch_size)
                     transformed[key] = self.dropout(patches)
         return transformed
+
+    @contextmanager
+    def _drawing_from(self, seed: int) -> Iterator[None]:
+        """Let torch's generator of the CPU begin at a seed, and put it back afterwards; those of devices stay alone."""
+        for place, transform in enumerate(self._randomizable):
+            transform.set_random_state(seed=int(keys(seed, 0, "transform", place)[0]) >> 32)  # NumPy takes 32 bits
+        with torch.random.fork_rng(devices=[]):
+            # `torch.manual_seed` would also seed every device.
+            torch.default_generator.manual_seed(seed)
+            yield
 
 
 def flat(transforms: Iterable[Any]) -> Iterator[Any]:
@@ -105,15 +119,6 @@ def _listed(transforms: Sequence[Transform], name: str) -> tuple[Transform, ...]
     return tuple(transforms)
 
 
-@contextmanager
-def drawing_from(seed: int) -> Iterator[None]:
-    """Let torch's generator of the CPU begin at a seed, and put it back afterwards; those of devices stay alone."""
-    with torch.random.fork_rng(devices=[]):
-        # `torch.manual_seed` would also seed every device.
-        torch.default_generator.manual_seed(seed)
-        yield
-
-
 def _transformed(
     patches: Tensor, norm_meta: list[Any], transforms: Sequence[Transform], size: tuple[int, int]
 ) -> Tensor:
@@ -126,7 +131,8 @@ def _transformed(
         missing = [name for name in names if name not in sample]
         if missing:
             raise DynaclrError(f"transforms need to keep the keys {names}, but {step!r} lost {missing}")
-    return torch.cat([sample[name] for name in names], dim=1)
+    # MONAI's transforms return tensors of a kind of their own, which would slow every operation of the encoder.
+    return torch.cat([sample[name] for name in names], dim=1).as_subclass(Tensor)
 
 
 def _with_crop(transforms: Sequence[Transform], names: list[str], size: tuple[int, int]) -> list[Transform]:

@@ -26,6 +26,7 @@ from dynaclr.splits import check_anchors, entries_for, split_experiments, warn_o
 from dynaclr.tau_sampling import hours_range
 from dynaclr.trainers import Unvalidated, check_trainer, correct_progress, number_in_transfer, trained_batches
 from dynaclr.transforms import NormalizeSampled
+from dynaclr.transforms.base import Bounds
 
 
 class MultiExperimentDataModule(LightningDataModule):
@@ -61,7 +62,7 @@ class MultiExperimentDataModule(LightningDataModule):
     val_experiments
         Names of the experiments to hold out; ``[]`` trains without validating.
     tau_range
-        Smallest and largest time from an anchor to its positive, in hours.
+        Smallest and largest time from an anchor to its positive, in hours; predictions need no positive.
     tau_decay_rate
         How fast far positives become rare; 0 for not at all.
     batch_size
@@ -221,21 +222,21 @@ class MultiExperimentDataModule(LightningDataModule):
         self._check_dropout(registry)
         split = split_experiments(registry, self.val_experiments)
         if stage == "fit":
-            self.train_index = self._index(registry, split.train)
+            self.train_index = self._index(registry, split.train, self.tau_range)
             check_anchors(self.train_index, "train on")
             warn_of_shared_images(self.train_index, self.sampling)
             self.train_sampler = self._sampler(self.train_index)
         if stage == "validate" and not split.val:
             raise DynaclrError("val_experiments is empty, but the stage 'validate' needs at least one experiment")
         if stage in {"fit", "validate"}:
-            self.val_index = self._index(registry, split.val) if split.val else None
+            self.val_index = self._index(registry, split.val, self.tau_range) if split.val else None
             if self.val_index is not None:
                 check_anchors(self.val_index, "validate on")
         if stage == "fit" and not split.val and self.trainer is not None:
             self._give_back()
             self._unvalidated = Unvalidated(self.trainer)
         if stage == "predict":
-            self.predict_index = self._index(registry, registry.names)
+            self.predict_index = self._index(registry, registry.names, (0, 0))  # no positive: any interval will do
 
     def teardown(self, stage: str) -> None:  # noqa: ARG002  (Lightning passes it)
         """End reading ahead, and give the trainer its settings back."""
@@ -315,12 +316,12 @@ class MultiExperimentDataModule(LightningDataModule):
 
     # ------------------------------------------------------------------ parts
 
-    def _index(self, registry: ExperimentRegistry, names: Sequence[str]) -> MultiExperimentIndex:
+    def _index(self, registry: ExperimentRegistry, names: Sequence[str], tau_range: Bounds) -> MultiExperimentIndex:
         index = MultiExperimentIndex(
             registry.subset(names),
             self.z_range,
             self.yx_patch_size,
-            self.tau_range,
+            tau_range,
             entries_for(registry, names, self.include_wells),
             entries_for(registry, names, self.exclude_fovs),
         )
@@ -335,14 +336,13 @@ class MultiExperimentDataModule(LightningDataModule):
             fovs.setdefault(experiment, set()).add(fov_name)
         for transform in flat(self.transforms.normalizations + self.transforms.augmentations):
             if isinstance(transform, NormalizeSampled):
-                known = range(index.registry.num_source_channels)
-                channels = [i for i in known if f"ch_{i}" in transform.names]
+                channels = [i for i in range(index.registry.num_source_channels) if f"ch_{i}" in transform.names]
                 level, subtrahend, divisor = transform.level, transform.subtrahend, transform.divisor
                 check_statistics(index.registry, level, subtrahend, divisor, fovs=fovs, channels=channels)
 
     def _dataset(self, index: MultiExperimentIndex, fit: bool = True) -> MultiExperimentTripletDataset:
         return MultiExperimentTripletDataset(
-            index, fit, self.tau_range, self.tau_decay_rate, self.cache_pool_bytes, self.seed
+            index, fit, index.tau_range_hours, self.tau_decay_rate, self.cache_pool_bytes, self.seed
         )
 
     def _sampler(self, index: MultiExperimentIndex) -> FlexibleBatchSampler:

@@ -96,7 +96,7 @@ class TrainsOnEverybody(MultiExperimentDataModule):
         """Index all of them."""
         super().setup(stage)
         assert self.registry is not None
-        self.train_index = self._index(self.registry, self.registry.names)
+        self.train_index = self._index(self.registry, self.registry.names, self.tau_range)
 
 
 @witness("split-disjoint")
@@ -256,10 +256,10 @@ class PredictsAnchorsOnly(MultiExperimentDataModule):
 
     def predict_dataloader(self) -> Any:
         """Return a loader of anchors."""
-        assert self.predict_index is not None
-        dataset = self._dataset(self.predict_index, fit=False)
-        rows = [[int(row)] for row in self.predict_index.valid_anchors["row"]]
-        return BatchLoader(dataset, batch_sampler=rows)
+        assert self.registry is not None
+        anchors = self._index(self.registry, self.registry.names, self.tau_range)
+        rows = [[int(row)] for row in anchors.valid_anchors["row"]]
+        return BatchLoader(self._dataset(anchors, fit=False), batch_sampler=rows)
 
 
 @witness("predict-in-order")

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from made_batches import raw_batch
+from monai.transforms import Compose, RandShiftIntensityd
 from torch import Tensor
 
 from dynaclr.augment import ChannelDropout
@@ -153,6 +154,25 @@ def test_seeds_decide_what_is_drawn_and_the_global_generator_stays() -> None:
         assert not torch.equal(first[key][:, 0], swapped[key][:, 0])
     dropped = {key: (first[key][:, 1] == 0).flatten(1).all(1) for key in ("anchor", "positive")}
     assert not torch.equal(dropped["anchor"], dropped["positive"])
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["alone", "composed"])
+def test_monais_random_transforms_follow_the_seeds_too(wrapped: bool) -> None:
+    """They draw from generators of their own, which begin anywhere: two runs of one seed would differ."""
+
+    def shifts(seeds: dict[str, int], keys: list[str]) -> Tensor:
+        steps = [RandShiftIntensityd([key], offsets=1.0, prob=1.0) for key in keys]
+        transforms = BatchTransforms([], [Compose(steps)] if wrapped else steps, (9, 9), ChannelDropout([]))
+        batch = raw_batch(2)
+        transforms(batch, training=True)  # without seeds, anywhere
+        trained = transforms(batch, training=True, seeds=seeds)
+        assert {type(trained[view]) for view in ("anchor", "positive")} == {Tensor}, "not of MONAI's own kind"
+        return torch.stack([(trained[view] - batch[view])[0, :, 0, 0, 0] for view in ("anchor", "positive")])
+
+    first = shifts({"anchor": 1, "positive": 2**63}, ["ch_0", "ch_1"])
+    assert torch.equal(first, shifts({"anchor": 1, "positive": 2**63}, ["ch_0", "ch_1"]))
+    torch.testing.assert_close(first.flip(0), shifts({"anchor": 2**63, "positive": 1}, ["ch_0", "ch_1"]))
+    assert len(first.unique()) == 4, "two transforms, or two views, draw alike"
 
 
 def _after_all(batch: dict[str, Any], transforms: list[Any], size: tuple[int, int]) -> Tensor:

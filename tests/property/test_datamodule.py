@@ -186,6 +186,20 @@ def test_wells_and_fovs_may_concern_one_side_only() -> None:
         assert sorted(data.val_index.tracks["fov_name"].unique()) == ["A/1/0", "B/1/0", "B/1/1"]
 
 
+def test_predictions_need_no_positive() -> None:
+    """Frames may lie further apart than positives may: that is a mistake where positives are drawn only."""
+    with written(interval_minutes=(30.0, 240.0)) as registry:
+        data = make_data(registry, tau_range=(0.5, 2.0))
+        for stage in ("fit", "validate"):
+            with pytest.raises(DynaclrError, match=r"'exp_beta'.*240"):
+                data.setup(stage)
+        data.setup("predict")
+        assert data.predict_index is not None
+        rows = [row for batch in data.predict_dataloader() for row in batch["index"]]
+        assert len(rows) == len(data.predict_index.tracks)
+        assert {row["experiment"] for row in rows} == {"exp_alpha", "exp_beta"}
+
+
 @pytest.mark.parametrize("stage", ["fit", "validate", "predict"])
 def test_what_matches_nothing_anywhere_is_refused(stage: str) -> None:
     """A typing error is found, in whatever stage."""
