@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from command_lines import errors_of, everything_in, write_fit_config
 from runs import make_data, write_two_experiments
 
@@ -55,6 +57,23 @@ def test_it_needs_no_gpu(registry: Path, tmp_path: Path, capsys: pytest.CaptureF
     config = write_fit_config(tmp_path, registry, trainer__accelerator="gpu", trainer__devices=4)
     assert main(["batches", "--config", str(config), "--data.batch_size", "7"]) == 0
     assert "batches of 7 anchors" in capsys.readouterr().out
+
+
+def test_it_needs_data_only(registry: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A registry can be tried out before there is a model; help shows the options that have an effect."""
+    config = write_fit_config(tmp_path, registry)
+    whole = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump({"data": whole["data"]}))
+    assert main(["batches", "--config", str(config)]) == 0
+    assert "batches of 4 anchors" in capsys.readouterr().out
+    config.write_text(yaml.safe_dump({"model": whole["model"]}))
+    assert main(["batches", "--config", str(config)]) == 2
+    (line,) = errors_of(capsys)
+    assert "missing in the configuration: data" in line
+    with pytest.raises(SystemExit, match="0"):
+        main(["batches", "--help"])
+    options = set(re.findall(r"--\w+", capsys.readouterr().out))
+    assert options == {"--help", "--config", "--data", "--epoch", "--batches", "--output"}
 
 
 def test_it_shows_what_did_not_come_up(registry: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

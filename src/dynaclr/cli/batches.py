@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
 from dynaclr.checks import whole
@@ -33,11 +35,21 @@ class BatchesCLI(TrainingCLI):
         parser = self._parser("fit")
         parser.prog, parser.description = "dynaclr batches", "Show what the batches of a fit hold, without training."
 
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add those of a fit, of which the data alone must be given."""
+        parser.add_lightning_class_args(Trainer, "trainer")
+        parser.add_lightning_class_args(LightningModule, "model", subclass_mode=True, required=False)
+        parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
+
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         parser.add_argument("--epoch", type=int, default=0, help="Which epoch.")
         parser.add_argument("--batches", type=int, default=24, help="How many of its batches, at most.")
         parser.add_argument("--output", type=str | None, help="The PNG file to draw them in.")
+        shown = ("help", "config", "data", "epoch", "batches", "output")
+        for action in parser._actions:  # noqa: SLF001  argparse lets nobody else look at them
+            if action.dest.partition(".")[0] not in shown:
+                action.help = SUPPRESS  # accepted, since it is a fit's command line, and of no effect
         return parser
 
     def before_instantiate_classes(self) -> None:
