@@ -157,6 +157,8 @@ def test_lineages_reach_and_shrink() -> None:
         lambda tracks: len(tracks[0].frames) > 1 and tracks[0].frames[-1] < 7,
         lambda tracks: any(len(t.frames) == 1 for t in tracks),
         lambda tracks: any(t.parent is not None and t.frames[0] > _last(t.parent, tracks) + 1 for t in tracks),
+        lambda tracks: any(t.parent is not None and t.frames[0] <= _last(t.parent, tracks) for t in tracks),
+        lambda tracks: any(t.parent is not None and t.parent > t.track_id for t in tracks),
         lambda tracks: any(t.track_id == 0 for t in tracks),
         lambda tracks: any(t.position(t.frames[-1])[0] < 0 for t in tracks),
         *(
