@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from dynaclr.errors import DynaclrError
 
-__all__ = ["check_checkpoint", "load_weights"]
+__all__ = ["check_checkpoint", "check_weights", "load_weights"]
 
 _SHOWN = 3
 
@@ -40,16 +41,7 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     """
     state = {name: value for name, value in _read_state(path).items() if not name.startswith("loss_function.")}
     own = {name: value for name, value in module.state_dict().items() if not name.startswith("loss_function.")}
-    problems = [f"{name} is missing" for name in own if name not in state]
-    problems += [f"{name} is unknown to the model" for name in state if name not in own]
-    problems += [
-        f"{name} has the shape {tuple(state[name].shape)}, the model needs {tuple(value.shape)}"
-        for name, value in own.items()
-        if name in state and state[name].shape != value.shape
-    ]
-    if problems:
-        more = f", and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise DynaclrError(f"ckpt_path={str(path)!r} does not fit the model: {'; '.join(problems[:_SHOWN])}{more}")
+    _check_fit(own, state, path)
     module.load_state_dict(state, strict=False)
 
 
@@ -68,7 +60,7 @@ def check_checkpoint(path: str | Path, *, resumes: bool = False) -> None:
     DynaclrError
         If the file is missing or no checkpoint that a run of Lightning wrote, or lacks what `resumes` needs.
     """
-    if any((Path(path) / name).exists() for name in _PARTS):
+    if _is_in_parts(path):
         return
     content = _read(path)
     is_run = isinstance(content, dict) and isinstance(content.get("pytorch-lightning_version"), str)
@@ -83,6 +75,42 @@ def check_checkpoint(path: str | Path, *, resumes: bool = False) -> None:
             f"{' and '.join(map(repr, _STATE_OF_A_RUN))}; to begin with its weights, give it to the model's own "
             "ckpt_path instead"
         )
+
+
+def check_weights(module: nn.Module, path: str | Path) -> None:
+    """Refuse a checkpoint whose weights are not those of a model, before a run has written anything.
+
+    Parameters
+    ----------
+    module
+        Whose weights are to be set; it is not changed.
+    path
+        The file; the folders in which FSDP and DeepSpeed keep the parts of a checkpoint are not looked into.
+
+    Raises
+    ------
+    DynaclrError
+        If the file holds no weights, or if names or shapes of weights differ.
+    """
+    if not _is_in_parts(path):
+        _check_fit(module.state_dict(), _read_state(path), path)
+
+
+def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | Path) -> None:
+    problems = [f"{name} is missing" for name in own if name not in state]
+    problems += [f"{name} is unknown to the model" for name in state if name not in own]
+    problems += [
+        f"{name} has the shape {tuple(state[name].shape)}, the model needs {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    if problems:
+        more = f", and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise DynaclrError(f"ckpt_path={str(path)!r} does not fit the model: {'; '.join(problems[:_SHOWN])}{more}")
+
+
+def _is_in_parts(path: str | Path) -> bool:
+    return any((Path(path) / name).exists() for name in _PARTS)
 
 
 def _read_state(path: str | Path) -> dict[str, Tensor]:

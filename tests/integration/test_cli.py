@@ -322,6 +322,23 @@ def test_weights_alone_cannot_be_resumed(folder: Path, registry: Path, capsys: p
     assert everything_in(folder) == before
 
 
+def test_weights_of_another_model_are_told_before_anything_is_written(
+    folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A checkpoint of another width is named with both shapes, and no log is begun."""
+    assert main(["fit", "--config", str(write_fit_config(folder, registry))]) == 0
+    (checkpoint,) = folder.rglob("*.ckpt")
+    capsys.readouterr()
+    before = everything_in(folder)
+    for command, *words in (["fit"], ["validate"], ["predict", "--output", str(folder / "e.zarr")]):
+        words += ["--config", str(folder / "fit.yml"), "--ckpt_path", str(checkpoint)]
+        assert main([command, *words, "--model.encoder.init_args.projection_dim", "16"]) == 2
+        (line,) = errors_of(capsys)
+        assert line.startswith(f"dynaclr: error: ckpt_path={str(checkpoint)!r} does not fit the model: encoder.")
+        assert "the model needs (" in line
+        assert everything_in(folder) == before
+
+
 def test_random_weights_are_not_silent(folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Predicting without a checkpoint works, with a word about it."""
     config = write_fit_config(folder, registry, trainer__logger=False)

@@ -17,9 +17,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 import dynaclr
 from dynaclr.cli.sentences import ConfigurationError, plain_sentence
 from dynaclr.embeddings import EmbeddingWriter
+from dynaclr.engine import ContrastiveModule
 from dynaclr.errors import DynaclrError
 from dynaclr.files import read_yaml
-from dynaclr.weights import check_checkpoint
+from dynaclr.weights import check_checkpoint, check_weights
 
 __all__ = ["TrainingCLI", "fit", "predict", "run_training_cli", "validate"]
 
@@ -89,9 +90,8 @@ class TrainingCLI(LightningCLI):
                 raise ConfigurationError(f"the configuration {path!r} needs keys such as model, data and trainer")
         self.config = parser.parse_args(args)
         command = self.config.get("subcommand")
-        checkpoint = self.config[command].get("ckpt_path") if command else None
-        named = checkpoint in _NAMED_CHECKPOINTS or "://" in str(checkpoint)
-        if checkpoint is not None and not named:  # Lightning opens it next
+        checkpoint = _local_checkpoint(self.config[command].get("ckpt_path") if command else None)
+        if checkpoint is not None:  # Lightning opens it next
             check_checkpoint(checkpoint, resumes=command == "fit")
 
     def before_instantiate_classes(self) -> None:
@@ -109,6 +109,14 @@ class TrainingCLI(LightningCLI):
             if isinstance(error, DynaclrError) or _is_ours(error):
                 raise
             raise ConfigurationError(plain_sentence(str(error))) from error
+        self._check_weights()
+
+    def _check_weights(self) -> None:
+        """Refuse a checkpoint of another model; of models that are not ours nobody knows what they make of one."""
+        checkpoint = _local_checkpoint(self._get(self.config, "ckpt_path"))
+        model = getattr(self, "model", None)
+        if checkpoint is not None and isinstance(model, ContrastiveModule) and model.strict_loading:
+            check_weights(model, checkpoint)
 
     def make(self) -> None:
         """Make what the command needs of model, data and trainer: all of it."""
@@ -210,6 +218,11 @@ def _silence() -> None:
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
     return "Tip:" not in record.getMessage()
+
+
+def _local_checkpoint(path: str | None) -> str | None:
+    """Return the path of a checkpoint that is a file here, not one that Lightning finds by itself."""
+    return None if path in _NAMED_CHECKPOINTS or "://" in str(path) else path
 
 
 def _config_paths(arguments: Sequence[str]) -> list[str]:
