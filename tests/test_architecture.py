@@ -27,7 +27,7 @@ TABLES = [
 TENSORS = [
     ["transforms.base", "transforms.intensity", "transforms.normalize", "transforms.spatial", "transforms"],
     ["augment", "batch_transforms"],
-    ["loss", "encoder", "weights", "sample_grid", "embeddings"],
+    ["log_sum", "loss", "encoder", "weights", "sample_grid", "embeddings"],
     ["engine"],
 ]
 ROOF = [

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from dynaclr.checks import is_number
 from dynaclr.errors import DynaclrError, did_you_mean
+from dynaclr.log_sum import log_weighted_mean
 
 __all__ = ["BetaOn", "NTXentHCL"]
 
@@ -184,7 +185,9 @@ class NTXentHCL(NTXentLoss):  # type: ignore[misc]
         """Return one loss per positive pair; overwrites ``logits``, which may be as large as memory allows."""
         # `index_select` and not brackets, whose gradient costs three times as much
         positive = logits.flatten().index_select(0, pairs.anchors * logits.shape[1] + pairs.positives)
-        of_anchors = _log_weighted_sum(logits, pairs, self.published_beta)
+        # A beta that is 0 in the dtype of the logits would make minus infinity NaN.
+        beta = self.published_beta if self.published_beta >= torch.finfo(logits.dtype).tiny else 0.0
+        of_anchors = _log_weighted_sum(logits, pairs, beta)
         negative, log_count, alone = (each.index_select(0, pairs.anchors) for each in of_anchors)
         # -log(e^s / (e^s + e^D)) = softplus(D - s); beyond 40, softplus is its argument in float64 too
         margin = negative - positive
@@ -305,28 +308,19 @@ class _Pairs:
 def _log_weighted_sum(logits: Tensor, pairs: _Pairs, beta: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return log of the sum over negatives of w * exp(logit), log of their number, and who has none.
 
-    All exponents are relative to the hardest negative, so they are at most 0 and exact near it; the shift cancels
-    in value and gradient. Anchors without negatives get arbitrary finite numbers. Overwrites ``logits``.
+    Anchors without negatives get arbitrary finite numbers. Overwrites ``logits``.
     """
-    relative = logits.masked_fill_(pairs.excluded, -torch.inf)
-    hardest = relative.detach().amax(1, keepdim=True)
-    alone = hardest == -torch.inf
-    hardest = hardest.masked_fill(alone, 0)
-    relative = relative - hardest
-    hardest, alone = hardest.squeeze(1), alone.squeeze(1)
-    one_if_alone = alone.to(relative.dtype)  # so that every logarithm is finite
-    times = ~pairs.excluded if pairs.times is None else pairs.times
-    log_count = (times.sum(1) + one_if_alone).log()
-
-    def log_sum(factor: float) -> Tensor:
-        terms = (relative * factor).exp()
-        if pairs.times is not None:
-            terms = terms * pairs.times
-        return (terms.sum(1) + one_if_alone).log()
-
-    if not beta:
-        return log_sum(1) + hardest, log_count, alone
-    return log_sum(1 + beta) - log_sum(beta) + (hardest + log_count), log_count, alone
+    with torch.no_grad():  # what is no negative has no part in the sum, and gets no gradient from it
+        logits.masked_fill_(pairs.excluded, -torch.inf)
+        hardest = logits.amax(1, keepdim=True)
+        alone = hardest == -torch.inf
+        hardest.masked_fill_(alone, 0)
+        times = ~pairs.excluded if pairs.times is None else pairs.times
+        log_count = times.sum(1, keepdim=True, dtype=logits.dtype).masked_fill_(alone, 1).log_()
+    log_sum = log_weighted_mean(logits, hardest, pairs.times, beta)
+    if beta:
+        log_sum = log_sum + log_count
+    return log_sum.squeeze(1), log_count.squeeze(1), alone.squeeze(1)
 
 
 def _debiased(

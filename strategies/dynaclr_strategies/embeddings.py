@@ -97,9 +97,9 @@ def embeddings(
 def loss_cases(*, batches: st.SearchStrategy[EmbeddingsDescription] | None = None) -> st.SearchStrategy[LossCase]:
     """Strategy for a batch of embeddings with the parameters of the loss.
 
-    Generates temperatures from 0.01 to 2, no beta, the usual and extreme ones, both meanings of beta, debiasing and
-    masked lineages. Promises parameters that ``NTXentHCL`` takes. Shrinks towards temperature 0.5 with neither beta
-    nor debiasing nor masks, on the smallest batch.
+    Generates temperatures from 0.01 to 2, no beta, the usual ones, a huge one and one that float32 cannot hold, both
+    meanings of beta, debiasing and masked lineages. Promises parameters that ``NTXentHCL`` takes. Shrinks towards
+    temperature 0.5 with neither beta nor debiasing nor masks, on the smallest batch.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def loss_cases(*, batches: st.SearchStrategy[EmbeddingsDescription] | None = Non
         LossCase,
         embeddings=embeddings() if batches is None else batches,
         temperature=st.sampled_from((0.5, 0.07, 2.0, 0.1, 0.01)),
-        beta=st.sampled_from((0.0, 0.5, 1.0, 7.0, 1e4)),
+        beta=st.sampled_from((0.0, 0.5, 1.0, 7.0, 1e4, 1e-50)),
         beta_on=st.sampled_from(("cosine", "logit")),
         tau_plus=st.sampled_from((0.0, 0.1, 0.6)),
         mask_same_lineage=st.booleans(),
