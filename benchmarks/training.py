@@ -118,6 +118,7 @@ def measure(scale: Scale) -> Iterator[Entry]:
     middle = middle_process(taken, "loader", "encoder")
     for work, ours, limit in (
         ("all of it, beside the step on a batch in memory", "loader", "no loader"),
+        ("all of it, beside the training of the encoder: its passes, loss and optimizer", "loader", "no transforms"),
         ("all of it, beside the encoder alone", "loader", "encoder"),
         ("loss and optimizer, beside the encoder alone", "no transforms", "encoder"),
     ):

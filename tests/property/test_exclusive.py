@@ -93,18 +93,20 @@ def test_windows_are_widened_to_the_nearest_new_lineages(hours: list[int], share
         assert {lineages[other] for other in nearer} <= held
 
 
-@pytest.mark.parametrize("enrichment", [False, True])
-def test_the_condition_with_least_to_spare_chooses_first(enrichment: bool) -> None:
+@pytest.mark.parametrize("global_fraction", [None, 0.0, 0.3])
+def test_the_condition_with_least_to_spare_chooses_first(global_fraction: float | None) -> None:
     """Six of its six lineages; some of them live in the other one too, which needs two of five."""
     lineages = {"tight": list(range(6)) * 6, "spare": [0, 1, 2, 6, 7] * 8}
     hpi = {"tight": [0.0] * 36, "spare": [0.0] * 40}
-    options = {"condition_ratio": {"tight": 3, "spare": 1}, "temporal_enrichment": enrichment}
+    options: dict[str, Any] = {"condition_ratio": {"tight": 3, "spare": 1}}
+    if global_fraction is not None:
+        options |= {"temporal_enrichment": True, "temporal_global_fraction": global_fraction}
     sampler, table = make_sampler(lineages, hpi, 8, **options)
     for batch in sampler:
         held = {name: list(each) for name, each in table.loc[batch].groupby("condition")["lineage_id"]}
         assert sorted(held["tight"]) == list(range(6))
         # All focal anchors are chosen before the others, so that there the two may meet.
-        assert enrichment or sorted(held["spare"]) == [6, 7]
+        assert global_fraction == 0.3 or sorted(held["spare"]) == [6, 7]
 
 
 @pytest.mark.parametrize("enrichment", [False, True])
@@ -152,6 +154,95 @@ def test_windows_are_widened_to_the_nearest_where_lineages_run_out() -> None:
         assert batch["anchor"].is_unique
         for name, taken in batch.groupby("condition")["anchor"]:
             assert sorted(away[taken]) == sorted(away[table["condition"] == name])[:4]
+
+
+def test_windows_are_widened_to_the_nearest_of_many_that_others_hold() -> None:
+    """Twelve lineages, all of which the larger condition holds: the smaller one takes the nearest four anchors."""
+    hours = [float(hour) for hour in range(48)]
+    lineages = [hour % 12 for hour in range(48)]
+    options = {"temporal_enrichment": True, "temporal_window_hours": 0.0, "temporal_global_fraction": 0.0}
+    ratio = {"condition_ratio": {"x": 3, "y": 1}}
+    sampler, table = make_sampler({"x": lineages, "y": lineages}, {"x": hours, "y": hours}, 16, **options, **ratio)
+    for number in range(len(sampler)):
+        batch = sampler.explain(number)
+        away = (table["hours_post_infection"] - batch.attrs["focal_hpi"]).abs()
+        taken = batch["anchor"][batch["condition"] == "y"]
+        assert sorted(away[taken]) == sorted(away[table["condition"] == "y"])[:4]
+
+
+def test_what_is_new_and_what_is_not_make_up_the_number() -> None:
+    """One lineage is new to the batch, wherever it is; three that the other condition holds come nearest."""
+    sampler, table = make_widened([hour % 4 for hour in range(39)] + [4])
+    for batch in sampler:
+        assert len(set(batch)) == 8
+        assert Counter(table["condition"][batch]) == {"x": 4, "y": 4}
+        assert 39 + 40 in batch
+
+
+def test_too_few_lineages_are_taken_where_they_are_nearest() -> None:
+    """Four of eight, of which one lineage or two live near the focal time: that comes first, and no anchor twice."""
+    hours = [float(hour) for hour in range(40)]
+    options = {"temporal_enrichment": True, "temporal_window_hours": 0.0, "temporal_global_fraction": 0.0}
+    sampler, table = make_sampler({"x": [hour // 10 for hour in range(40)]}, {"x": hours}, 8, **options)
+    for number in range(len(sampler)):
+        batch = sampler.explain(number)
+        away = (table["hours_post_infection"] - batch.attrs["focal_hpi"]).abs()
+        assert batch["anchor"].is_unique
+        assert sorted(away[batch["anchor"]]) == sorted(away)[:8]
+
+
+def test_global_anchors_of_too_few_lineages_are_not_the_focal_ones() -> None:
+    """Eight of twelve anchors of four lineages, half of them focal, in either condition."""
+    lineages = [0, 1, 2, 3] * 3
+    options = {"temporal_enrichment": True, "temporal_global_fraction": 0.5}
+    hpi = {"x": [0.0] * 12, "y": [0.0] * 12}
+    sampler, _ = make_sampler({"x": lineages, "y": [4 + one for one in lineages]}, hpi, 16, **options)
+    for number in range(20):
+        assert len(set(sampler.batch(number))) == 16
+
+
+def test_global_anchors_do_not_follow_the_focal_ones() -> None:
+    """Each is drawn on its own, the one from its window, the other from its condition."""
+    hpi = {"x": [0.0] * 32 + [10.0] * 32}
+    options = {"temporal_enrichment": True, "temporal_window_hours": 1.0, "temporal_global_fraction": 0.5}
+    sampler, _ = make_sampler({"x": list(range(64))}, hpi, 2, **options)
+    alike = 0
+    for number in range(200):
+        batch = sampler.explain(number).set_index("time")["anchor"]
+        alike += batch["focal"] % 32 == batch["global"] // 2
+    assert alike < 50  # one in 32 of 200: at least 50 has a probability below 1e-27
+
+
+@pytest.mark.parametrize("small", ["a", "z"])
+def test_leaked_anchors_of_few_lineages_come_up_evenly(small: str) -> None:
+    """Nine of thirty anchors of three lineages: three of each, and others in each batch; all come up."""
+    large = {"a": "z", "z": "a"}[small]
+    rows = [(small, at % 3) for at in range(30)] + [(large, 3 + at) for at in range(60)]
+    table = pd.DataFrame(rows, columns=["experiment", "lineage_id"]).assign(condition="x")
+    sampler = FlexibleBatchSampler(table, 20, exclusive_by="lineage_id", leaky=0.45)
+    leaks = []
+    for number in range(200):
+        batch = sampler.explain(number)
+        assert len(batch) == 20
+        leaked = batch["anchor"][batch["source"] == "leaked"]
+        if small not in set(batch["experiment"][leaked.index]):
+            continue
+        assert leaked.is_unique
+        assert Counter(table["lineage_id"][leaked]) == {0: 3, 1: 3, 2: 3}
+        leaks.append(frozenset(leaked))
+    assert len(leaks) > 100
+    assert len(set(leaks)) > 90  # of 120 ** 3, a subset of 3 in 10 for each lineage
+    assert frozenset[int]().union(*leaks) == set(range(30))  # one is missing with a probability below 30 * 0.7 ** 100
+
+
+def test_leaked_anchors_differ_from_batch_to_batch() -> None:
+    """Where there are new lineages enough too."""
+    rows = [("a", at) for at in range(60)] + [("z", 60 + at) for at in range(60)]
+    table = pd.DataFrame(rows, columns=["experiment", "lineage_id"]).assign(condition="x")
+    sampler = FlexibleBatchSampler(table, 10, exclusive_by="lineage_id", leaky=0.4)
+    batches = [sampler.explain(number) for number in range(20)]
+    leaks = {frozenset(batch["anchor"][batch["source"] == "leaked"]) for batch in batches}
+    assert len(leaks) > 15  # of half a million sets of 4
 
 
 @given(codes=_CODES, apart=st.sampled_from((1, 2**16)), data=st.data())
@@ -264,6 +355,8 @@ _TAKES = st.lists(st.tuples(st.integers(0, 14), st.booleans(), st.sets(st.intege
 
 
 @given(begin=st.integers(0, 3), codes=st.lists(st.integers(0, 4), min_size=1, max_size=12), takes=_TAKES)
+@example(begin=0, codes=[0, 1, 2], takes=[(1, True, {at}) for at in (0, 1, 2, 2, 1, 0, 0, 1, 2)])
+@example(begin=1, codes=[0] * 38 + [1, 2], takes=[(2, False, {0}), (1, False, {3}), (2, False, {0})])
 def test_a_queue_is_looked_through_from_its_beginning(
     begin: int, codes: list[int], takes: list[tuple[int, bool, set[int]]]
 ) -> None:
