@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -92,6 +93,35 @@ class BatchTransforms:
                     patches = _transformed(batch[key], norm_meta, transforms, self.final_yx_patch_size)
                     transformed[key] = self.dropout(patches)
         return transformed
+
+    def check_channels(self, count: int) -> None:
+        """Refuse transforms and a dropout of channels that the batches will not have.
+
+        Parameters
+        ----------
+        count
+            How many source channels the experiments have.
+
+        Raises
+        ------
+        DynaclrError
+            If a channel does not exist. Behind somebody else's transform, which may add some, nothing is known.
+        """
+        for channel in self.dropout.channels:
+            if channel >= count:
+                raise DynaclrError(
+                    f"channel_dropout_channels has {channel!r}, but the experiments have {count} source "
+                    f"channels, numbered from 0 to {count - 1}; use [] to drop none"
+                )
+        known = [f"ch_{i}" for i in range(count)]
+        steps = (step for step in flat(self.normalizations + self.augmentations) if not hasattr(step, "transforms"))
+        for step in takewhile(lambda step: isinstance(step, BatchTransform), steps):
+            unknown = [] if step.allow_missing_keys else [name for name in step.names if name not in known]
+            if unknown:
+                raise DynaclrError(
+                    f"keys of {type(step).__name__} have {unknown[0]!r}, but need to be among {known}, "
+                    "by source position"
+                )
 
     @contextmanager
     def _drawing_from(self, seed: int) -> Iterator[None]:

@@ -219,7 +219,7 @@ class MultiExperimentDataModule(LightningDataModule):
         if self.trainer is not None:
             check_trainer(self.trainer)
         registry = self.registry = ExperimentRegistry.from_yaml(self.experiments_yaml)
-        self._check_dropout(registry)
+        self.transforms.check_channels(registry.num_source_channels)
         split = split_experiments(registry, self.val_experiments)
         if stage == "fit":
             self.train_index = self._index(registry, split.train, self.tau_range)
@@ -366,15 +366,6 @@ class MultiExperimentDataModule(LightningDataModule):
 
     def _ranks(self) -> tuple[int, int]:
         return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
-
-    def _check_dropout(self, registry: ExperimentRegistry) -> None:
-        known = range(registry.num_source_channels)
-        for channel in self.channel_dropout_channels:
-            if channel not in known:
-                raise DynaclrError(
-                    f"channel_dropout_channels has {channel!r}, but the experiments have {len(known)} source "
-                    f"channels, numbered from 0 to {len(known) - 1}; use [] to drop none"
-                )
 
     def _give_back(self) -> None:
         """Undo what `setup` did to a trainer that has nothing to validate on."""

@@ -48,7 +48,8 @@ class PositiveDraw:
         self._index = index
         self._seed = whole("seed", seed)
         self._experiment = index.tracks["experiment"].cat.codes.to_numpy().astype(np.int64)
-        self._taus, self._log_weights = _tau_table(ranges, tau_decay_rate)
+        # Nothing lies further from its anchor than the longest movie goes, whatever the range of hours allows.
+        self._taus, self._log_weights = _tau_table(ranges, tau_decay_rate, int(index.tracks["t"].max()))
         self._weights = _relative(self._log_weights)
 
     def __call__(self, rows: IntArray, anchors: IntArray, epoch: int) -> tuple[IntArray, IntArray]:
@@ -104,9 +105,11 @@ def _relative(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
     return weights
 
 
-def _tau_table(ranges: Sequence[tuple[int, int]], decay_rate: float) -> tuple[IntArray, NDArray[np.float64]]:
-    """Return each experiment's taus and their log weights, one row each; rows are as long as the longest range."""
-    width = max((tau_max - tau_min + 1 for tau_min, tau_max in ranges), default=1)
+def _tau_table(
+    ranges: Sequence[tuple[int, int]], decay_rate: float, longest: int
+) -> tuple[IntArray, NDArray[np.float64]]:
+    """Return each experiment's taus and their log weights, one row each; none need be longer than `longest`."""
+    width = max((min(tau_max, max(longest, tau_min)) - tau_min + 1 for tau_min, tau_max in ranges), default=1)
     lower, upper = np.array(ranges, dtype=np.int64).reshape(-1, 2).T[:, :, None]
     taus = lower + np.arange(width)
     share = (taus - lower) / np.maximum(upper - lower, 1)

@@ -15,8 +15,14 @@ def check_trainer(trainer: Trainer) -> None:
     Raises
     ------
     DynaclrError
-        If batches are to be repeated, or shared out over the ranks a second time.
+        If batches are to be repeated, rounded, or shared out over the ranks a second time.
     """
+    precision = str(getattr(trainer, "precision", ""))
+    if precision in ("16-true", "bf16-true"):
+        raise DynaclrError(
+            f"precision is {precision!r}, but needs to be '{precision.removesuffix('-true')}-mixed' or '32-true': "
+            "Lightning would round the raw pixels before they are normalized"
+        )
     overfit = getattr(trainer, "overfit_batches", 0)
     if overfit:
         raise DynaclrError(

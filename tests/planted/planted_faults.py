@@ -109,7 +109,7 @@ def tau_zero_as_positive() -> None:
     from dynaclr import positives
 
     table = positives._tau_table
-    positives._tau_table = lambda ranges, rate: table([(0, tau_max) for _, tau_max in ranges], rate)
+    positives._tau_table = lambda ranges, *rest: table([(0, tau_max) for _, tau_max in ranges], *rest)
 
 
 @fault

@@ -24,7 +24,7 @@ from dynaclr.datamodule import MultiExperimentDataModule
 from dynaclr.dataset import EpochIndices, MultiExperimentTripletDataset
 from dynaclr.errors import DynaclrError
 from dynaclr.sampler import FlexibleBatchSampler
-from dynaclr.transforms import NormalizeSampled
+from dynaclr.transforms import NormalizeSampled, RandAffined
 from dynaclr_strategies.descriptions import RegistryDescription
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.writers import write_registry
@@ -184,6 +184,21 @@ def test_wells_and_fovs_may_concern_one_side_only() -> None:
         assert data.val_index is not None
         assert sorted(data.train_index.tracks["fov_name"].unique()) == ["A/1/1"]
         assert sorted(data.val_index.tracks["fov_name"].unique()) == ["A/1/0", "B/1/0", "B/1/1"]
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "predict"])
+def test_keys_that_no_batch_has_are_refused_before_training(stage: str) -> None:
+    """Also in a container; but not where a transform of somebody else may have made them, or they may be missing."""
+    wrong = RandAffined(["ch_0", "Phase3D"])
+    added = [lambda sample: {**sample, "Phase3D": sample["ch_0"]}, wrong]
+    with written() as registry:
+        for options in ({"augmentations": [wrong]}, {"normalizations": [Compose([wrong])]}):
+            with pytest.raises(
+                DynaclrError, match=r"keys of RandAffined have 'Phase3D', but need .* \['ch_0', 'ch_1'\]"
+            ):
+                make_data(registry, **options).setup(stage)
+        make_data(registry, augmentations=added).setup(stage)
+        make_data(registry, augmentations=[RandAffined(["ch_0", "ch_7"], allow_missing_keys=True)]).setup(stage)
 
 
 def test_predictions_need_no_positive() -> None:

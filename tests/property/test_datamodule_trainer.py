@@ -91,6 +91,17 @@ def test_a_trainer_that_overfits_is_refused() -> None:
         assert data.registry is data.train_sampler is None
 
 
+@pytest.mark.parametrize(("precision", "instead"), [("bf16-true", "bf16-mixed"), ("16-true", "16-mixed")])
+@pytest.mark.parametrize("stage", ["fit", "validate", "predict"])
+def test_a_trainer_that_rounds_raw_pixels_is_refused(stage: str, precision: str, instead: str) -> None:
+    """A bright background leaves four grey levels of a cell in bfloat16; mixed precision rounds after normalizing."""
+    sentence = f"precision is '{precision}', but needs to be '{instead}' or '32-true'"
+    with trained(make_trainer(precision=precision)) as data, pytest.raises(DynaclrError, match=sentence):
+        data.setup(stage)
+    with trained(make_trainer(precision="bf16-mixed")) as data:
+        data.setup(stage)
+
+
 def test_a_trainer_that_puts_its_own_sampler_in_is_refused() -> None:
     """In words, on several ranks; on one rank Lightning's sampler is never put in."""
     with trained(make_trainer(devices=2, strategy="ddp")) as data:

@@ -57,6 +57,20 @@ def _shared_dataset() -> MultiExperimentTripletDataset:
     return _DATASETS[0]
 
 
+@pytest.mark.parametrize("last", [1e3, 1e12])
+def test_positives_may_lie_as_far_off_as_there_are_any(last: float) -> None:
+    """A range of hours beyond every movie costs nothing: a table of all its taus would not fit into memory."""
+    with written(two_experiments()) as registry:
+        index = make_index(registry, tau_range_hours=(0.5, last))
+        draw = PositiveDraw(index, tau_decay_rate=0.0)
+        anchors = np.tile(np.arange(len(index.valid_anchors)), 100)
+        rows = index.valid_anchors["row"].to_numpy()[anchors]
+        positives, taus = draw(rows, anchors, 0)
+        t = index.tracks["t"].to_numpy()
+        assert (t[positives] - t[rows] == taus).all()
+        assert set(taus) == set(range(1, int(t.max()) + 1))
+
+
 def test_the_attribute_epoch_is_for_indices_that_carry_none() -> None:
     """Plain lists belong to ``dataset.epoch``, tagged ones to their own."""
     dataset = MultiExperimentTripletDataset(_shared_dataset().index)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -41,6 +41,7 @@ def test_it_is_the_mean_of_each_row(rows: list[list[tuple[float, int]]], beta: f
 
 
 @given(rows=ROWS, beta=BETAS, repeated=st.booleans())
+@example(rows=[[(0.0, 1), (1.0, 3), (-3.5, 2)]], beta=0.25, repeated=True)
 def test_its_gradients_are_its_derivatives(rows: list[list[tuple[float, int]]], beta: float, repeated: bool) -> None:
     """Of the first order and of the second; what does not count has none."""
     logits, _, times = _taken_apart(rows)
