@@ -322,6 +322,27 @@ def test_weights_alone_cannot_be_resumed(folder: Path, registry: Path, capsys: p
     assert everything_in(folder) == before
 
 
+def test_what_others_say_of_a_mistake_is_a_sentence_too(
+    folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lightning has no best checkpoint in a new process, nor a metric to stop by without validation; MONAI no key."""
+    stopping = {
+        "class_path": "lightning.pytorch.callbacks.EarlyStopping",
+        "init_args": {"monitor": "loss/val", "check_on_train_epoch_end": True},
+    }
+    flip = [{"class_path": "monai.transforms.RandFlipd", "init_args": {"keys": ["ch_9"], "prob": 1.0}}]
+    for words, changes, sentence in (
+        (["validate", "--ckpt_path", "best"], {}, 'ckpt_path="best"'),
+        (["fit"], {"trainer__callbacks": [stopping], "data__init_args__val_experiments": []}, "metric `loss/val`"),
+        (["fit"], {"data__init_args__augmentations": flip}, "Key `ch_9` of transform `RandFlipd`"),
+    ):
+        config = write_fit_config(folder, registry, **changes)
+        assert main([*words, "--config", str(config)]) == 2
+        *_, line = errors_of(capsys)
+        assert line.startswith("dynaclr: error: ")
+        assert sentence in line
+
+
 def test_weights_of_another_model_are_told_before_anything_is_written(
     folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -466,6 +487,18 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         (DynaclrError("lr=0 needs more"), "lr=0 needs more"),
         (RegistryError(["one", "two"]), "the registry has 2 problems:\n  - one\n  - two"),
         (argparse.ArgumentError(None, "expected one argument"), "expected one argument"),
+        (
+            RuntimeError("Early stopping conditioned on metric `loss/val` which is not available."),
+            "Early stopping conditioned on metric `loss/val` which is not available.",
+        ),
+        (
+            ValueError('`.validate(ckpt_path="best")` is set but there\n is no best one'),
+            '`.validate(ckpt_path="best")` is set but there is no best one',
+        ),
+        (
+            KeyError("Key `ch_9` of transform `RandFlipd` was missing in the data"),
+            "Key `ch_9` of transform `RandFlipd` was missing in the data",
+        ),
         (FileNotFoundError(2, "No such file or directory", "a.zarr"), "'a.zarr': No such file or directory"),
         (PermissionError(13, "Permission denied", "a.zarr"), "'a.zarr': Permission denied"),
         (

@@ -15,6 +15,10 @@ __all__ = ["ConfigurationError", "plain_sentence", "sentence_of"]
 
 _WRAPPERS = (argparse.ArgumentError, ValueError, TypeError)
 _MISTAKES_ELSEWHERE = ("MisconfigurationException", "UnpicklingError")
+_MISTAKES_BY_WORD = re.compile(
+    r"Early stopping conditioned on metric|`\.\w+\(ckpt_path=|Key `[^`]*` of transform `[^`]*` was missing"
+)
+"""What Lightning and MONAI say of a user's mistake in errors of types that otherwise are bugs."""
 _NOISE = re.compile(
     r"Does not validate against any|Subtypes:|Errors:|Given value|Not a valid subclass|Subclass types expect|"
     r"Expected a <class 'NoneType'>|a class path \(str\)|a dict with"
@@ -45,6 +49,9 @@ def sentence_of(error: BaseException) -> str | None:
         return "the checkpoint cannot be read safely: it is damaged, or holds more than weights and plain values"
     if str(error).startswith("Error(s) in loading state_dict"):
         return "the checkpoint does not fit the model: " + " ".join(str(error).split())
+    said = str(error.args[0]) if error.args else ""  # the text of a KeyError is in quotes
+    if _MISTAKES_BY_WORD.match(said):
+        return " ".join(said.split())
     return plain_sentence(str(error)) if names & set(_MISTAKES_ELSEWHERE) else None
 
 
