@@ -429,7 +429,7 @@ def test_the_scoreboard_says_how_many_cases_could_not_be_judged(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--sampler", "nowhere:make"], "sampler='nowhere:make' needs to be module:function, but No module named"),
+        (["--sampler", "nowhere:make"], "sampler='nowhere:make' needs a module that can be imported: installed,"),
         ([], "--sampler is missing: it needs MODULE:FUNCTION"),
     ],
 )

@@ -513,6 +513,31 @@ class OneBatchAgain(ReferenceSampler):
 
 
 @witness("resume")
+class RestartsWhenToldItsEpoch(ReferenceSampler):
+    """Starts the epoch anew when a trainer tells it once more."""
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch, self.consumed, self.resume_at = epoch, 0, 0
+
+
+@witness("resume")
+class ForgetsWhereItResumed(ReferenceSampler):
+    """Has nothing behind it, once resumed, until a batch has been asked for."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.consumed = 0
+
+
+@witness("resume")
+class NextEpochIsOver(ReferenceSampler):
+    """Counts the batches of an epoch on in the next one."""
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+
+@witness("resume")
 class ResumesForEver(ReferenceSampler):
     """Starts every later iteration where it once resumed."""
 

@@ -58,9 +58,32 @@ def check_resume(make_sampler: MakeSampler, table: pd.DataFrame, options: Sample
         resumed, where = make_sampler(table, single), f"resumed after {consumed} batches"
         _check_rest([resumed], state, "resume", where, whole[consumed:])
         compare([list(batch) for batch in resumed], whole, "resume", f"in the iteration after the one {where}")
+        # As a trainer does: it tells the epoch again, and may be interrupted before the first batch.
+        told = make_sampler(table, single)
+        told.load_state_dict(state)
+        told.set_epoch(EPOCH)
+        once_more, where = make_sampler(table, single), f"{where}, told its epoch and interrupted at once"
+        _check_rest([once_more], told.state_dict(), "resume", f"resumed from a sampler {where}", whole[consumed:])
+        compare([list(batch) for batch in told], whole[consumed:], "resume", where)
+    _check_between_epochs(make_sampler, table, single)
     state = _after(make_sampler(table, single), 0)
     for name, sampler, word in _others(make_sampler, table, single):
         _check_refusal(sampler, state, name, word)
+
+
+def _check_between_epochs(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
+    """Check that a state that is taken after an epoch, when the next one has been told, is of all of the next one."""
+    sampler = at_epoch(make_sampler(table, options), EPOCH)
+    list(sampler)
+    sampler.set_epoch(EPOCH + 1)
+    where = "resumed before the first batch of the next epoch"
+    _check_rest(
+        [make_sampler(table, options)],
+        sampler.state_dict(),
+        "resume",
+        where,
+        epoch_of(make_sampler(table, options), EPOCH + 1),
+    )
 
 
 def _check_refusal(sampler: Any, state: State, name: str, word: str) -> None:

@@ -88,7 +88,8 @@ class ReferenceSampler:
         for name, mine in self.fingerprint().items():
             if state[name] != mine:
                 raise ValueError(f"{name}={state[name]!r} of the state differs from {mine!r} of this sampler")
-        self.epoch, self.resume_at = state["epoch"], state["consumed"]
+        self.epoch = state["epoch"]
+        self.consumed = self.resume_at = state["consumed"]
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what a state has to agree in."""

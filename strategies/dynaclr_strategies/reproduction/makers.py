@@ -45,7 +45,12 @@ def load_maker(spec: str) -> Callable[..., Any]:
             made = getattr(made, part)
     except KeyboardInterrupt:
         raise
-    except (ImportError, AttributeError) as problem:
+    except ImportError as problem:
+        raise CannotRunError(
+            f"sampler={spec!r} needs a module that can be imported: installed, in the current folder, or in one that "
+            f"PYTHONPATH names; {_in_one_line(problem)}"
+        ) from problem
+    except AttributeError as problem:
         raise CannotRunError(f"{needed} {_in_one_line(problem)}") from problem
     # What ends or skips a run is no Exception: it must not pass for the verdict, or break off the run of somebody else.
     except BaseException as problem:
