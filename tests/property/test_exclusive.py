@@ -171,12 +171,13 @@ def test_windows_are_widened_to_the_nearest_of_many_that_others_hold() -> None:
 
 
 def test_what_is_new_and_what_is_not_make_up_the_number() -> None:
-    """One lineage is new to the batch, wherever it is; three that the other condition holds come nearest."""
+    """One lineage is new to the batch, wherever it is; beside it come three of those that the other condition holds."""
     sampler, table = make_widened([hour % 4 for hour in range(39)] + [4])
     for batch in sampler:
         assert len(set(batch)) == 8
         assert Counter(table["condition"][batch]) == {"x": 4, "y": 4}
         assert 39 + 40 in batch
+        assert table["lineage_id"][[one for one in batch if one >= 40]].is_unique
 
 
 def test_too_few_lineages_are_taken_where_they_are_nearest() -> None:
