@@ -123,6 +123,12 @@ class BatchTransforms:
                     "by source position"
                 )
 
+    @property
+    def keep_shapes(self) -> bool:
+        """Whether channels and slices stay as many as there are: ours see to that, of others nobody knows."""
+        steps = (step for step in flat(self.normalizations + self.augmentations) if not hasattr(step, "transforms"))
+        return all(isinstance(step, BatchTransform) for step in steps)
+
     @contextmanager
     def _drawing_from(self, seed: int) -> Iterator[None]:
         """Let torch's generator of the CPU begin at a seed, and put it back afterwards; those of devices stay alone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -24,9 +25,18 @@ from dynaclr.randomness import keys
 from dynaclr.sampler import FlexibleBatchSampler
 from dynaclr.splits import check_anchors, entries_for, split_experiments, warn_of_shared_images
 from dynaclr.tau_sampling import hours_range
-from dynaclr.trainers import Unvalidated, check_trainer, correct_progress, number_in_transfer, trained_batches
+from dynaclr.trainers import (
+    Unvalidated,
+    check_encoder,
+    check_trainer,
+    correct_progress,
+    number_in_transfer,
+    trained_batches,
+)
 from dynaclr.transforms import NormalizeSampled
 from dynaclr.transforms.base import Bounds
+
+logger = logging.getLogger(__name__)
 
 
 class MultiExperimentDataModule(LightningDataModule):
@@ -40,7 +50,8 @@ class MultiExperimentDataModule(LightningDataModule):
       of the index, so that a batch mixes cells, FOVs and held-out experiments. Runs of neighbours would show one cell
       each, without a true negative. On another number of ranks, or with another batch size, batches and hence
       ``loss/val`` are others.
-    - *predict*: every observation of every experiment once, in the order of the index.
+    - *predict*: every observation of every experiment once, in the order of the index. (A rank for which none is left
+      repeats the first; `dynaclr.embeddings.EmbeddingWriter` writes it once.)
     - *test*: an error; there is no third part of the data.
 
     On several ranks the trainer needs ``use_distributed_sampler=False``, since the loaders know their ranks themselves.
@@ -220,6 +231,10 @@ class MultiExperimentDataModule(LightningDataModule):
             check_trainer(self.trainer)
         registry = self.registry = ExperimentRegistry.from_yaml(self.experiments_yaml)
         self.transforms.check_channels(registry.num_source_channels)
+        if self.trainer is not None and self.transforms.keep_shapes:
+            depth = len(range(self.z_range.stop)[self.z_range])
+            shape = (self.batch_size, registry.num_source_channels, depth, *self.final_yx_patch_size)
+            check_encoder(self.trainer, shape)
         split = split_experiments(registry, self.val_experiments)
         if stage == "fit":
             self.train_index = self._index(registry, split.train, self.tau_range)
@@ -278,6 +293,23 @@ class MultiExperimentDataModule(LightningDataModule):
     def predict_dataloader(self) -> BatchLoader:
         """Return the loader of this rank's observations, in order."""
         return self._sequential(self._dataset(_made(self.predict_index, "predict"), fit=False), dealt=False)
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what decides the training batches, for `load_state_dict` to compare with."""
+        return {} if self.train_sampler is None else {"sampling": dict(self.train_sampler.fingerprint)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Say in what the anchors or the options of sampling are not those of the checkpoint.
+
+        From the end of an epoch a run may go on with others, so this is no error; from its middle it may not.
+        """
+        was = state_dict.get("sampling")
+        if self.train_sampler is not None and was and (different := self.train_sampler.differences(was)):
+            logger.warning(
+                "The checkpoint was written with other anchors or other options of sampling: %s", ", ".join(different)
+            )
 
     # ------------------------------------------------------------------ batches on the device
 
@@ -358,7 +390,7 @@ class MultiExperimentDataModule(LightningDataModule):
             self.batch_size,
             num_replicas=ranks,
             rank=rank,
-            # Validation synchronizes the ranks, predictions must not repeat a row.
+            # Validation synchronizes the ranks, predictions should not repeat a row.
             equal_steps=dealt,
             dealt=dealt,
         )

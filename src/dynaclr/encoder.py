@@ -338,14 +338,25 @@ class ContrastiveEncoder(nn.Module):
         DynaclrError
             If the images have other channels or slices, or are smaller than the stem's kernel.
         """
-        self._check_images(x)
+        self.check_shape(tuple(x.shape))
         features: Tensor = self.backbone(self.stem(x))
         return features, self.projection(features)
 
-    def _check_images(self, x: Tensor) -> None:
-        shape = tuple(x.shape)
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Refuse images that cannot be encoded.
+
+        Parameters
+        ----------
+        shape
+            Of a batch: samples, channels, slices, height and width in pixels.
+
+        Raises
+        ------
+        DynaclrError
+            As for `forward`.
+        """
         expected = f"(B, {self.in_channels}, {self.in_stack_depth}, Y, X)"
-        if x.ndim != 5:
+        if len(shape) != 5:
             raise DynaclrError(f"the encoder needs images {expected}, got the shape {shape}")
         for axis, name, value in ((1, "in_channels", self.in_channels), (2, "in_stack_depth", self.in_stack_depth)):
             if shape[axis] != value:

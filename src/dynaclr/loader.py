@@ -262,7 +262,10 @@ class ResumableBatchLoader(BatchLoader):
         """
         self.close()
         self._pass = None
-        self._sampler.load_state_dict(state_dict["sampler"])
+        try:
+            self._sampler.load_state_dict(state_dict["sampler"])
+        except DynaclrError as problem:
+            raise DynaclrError(f"{problem}; only from the end of an epoch can a run go on with others") from problem
         if self._on_resume is not None:
             self._on_resume(len(self) - len(self._sampler))
 
@@ -325,7 +328,8 @@ class EvenBatches(BatchSampler):
         Number of processes, and the number of this one.
     equal_steps
         Where there are fewer elements than batches to fill, whether the ranks left without any get an element once
-        more (so that all make equally many steps) or fewer batches.
+        more (so that all make equally many steps) or fewer batches, of which one remains: Lightning leaves out who has
+        none, and the others would wait for it.
     dealt
         Whether elements are dealt rather than cut into runs.
     """
@@ -366,4 +370,4 @@ class EvenBatches(BatchSampler):
             batches = [range(total * slot // slots, total * (slot + 1) // slots) for slot in mine]
         if self.equal_steps:
             return [batch or range(min(batch.start, total - 1), total)[:1] for batch in batches]
-        return [batch for batch in batches if batch]
+        return [batch for batch in batches if batch] or [range(1)][:total]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _STATE_VERSION: Final = 1
+_LAST: Final = 2**53  # far beyond any run, and far from what int64 cannot hold
 
 
 class FlexibleBatchSampler(Sampler[list[int]]):
@@ -238,9 +239,9 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         Raises
         ------
         DynaclrError
-            If `i` or `epoch` is not a whole number from 0 on.
+            If `i` or `epoch` is not a whole number from 0 on, or `i` beyond 2**53.
         """
-        composed = self._cascade.compose(np.array([whole("i", i, at_least=0)]), self._epoch(epoch))
+        composed = self._cascade.compose(np.array([_number(i)]), self._epoch(epoch))
         rows: list[int] = self._cascade.rows(composed)[0].tolist()
         return rows
 
@@ -262,7 +263,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             already) and, with enrichment, ``hpi`` in hours. ``attrs["focal_hpi"]`` is the focal HPI in hours, or
             ``None``.
         """
-        return self._cascade.explain(whole("i", i, at_least=0), self._epoch(epoch))
+        return self._cascade.explain(_number(i), self._epoch(epoch))
 
     def strata(self) -> pd.DataFrame:
         """Tell what the options ask of each stratum.
@@ -308,16 +309,35 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             raise DynaclrError(f"state={dict(state)!r} is no sampler state: it lacks {', '.join(map(repr, missing))}")
         if state["version"] != _STATE_VERSION:
             raise DynaclrError(f"state has version {state['version']!r}, but this sampler reads {_STATE_VERSION!r}")
-        different = [
-            f"{name} was {state['fingerprint'].get(name)!r} and is {value!r}"
-            for name, value in self.fingerprint.items()
-            if state["fingerprint"].get(name) != value
-        ]
-        if different:
-            raise DynaclrError(f"state belongs to another table or other options: {'; '.join(different)}")
+        if different := self.differences(state["fingerprint"]):
+            raise DynaclrError(
+                f"state belongs to another table or other options ({', '.join(different)}), but needs those that it "
+                "was taken with"
+            )
         epoch = whole("epoch", state["epoch"], at_least=0)
         self._resume_at = whole("batches", state["batches"], at_least=0)
         self.epoch, self._position = epoch, self._resume_at
+
+    def differences(self, fingerprint: Mapping[str, Any]) -> list[str]:
+        """Tell in what another table or other options differ from those of this sampler.
+
+        Parameters
+        ----------
+        fingerprint
+            The `fingerprint` of another sampler.
+
+        Returns
+        -------
+        list of str
+            One phrase per difference, such as ``"batch_size was 32 and is 64"`` or ``"other rows"``.
+        """
+        found = []
+        for name, value in self.fingerprint.items():
+            other = fingerprint.get(name)
+            if other != value:
+                is_digest = isinstance(value, str) or isinstance(other, str)
+                found.append(f"other {name}" if is_digest else f"{name} was {other!r} and is {value!r}")
+        return found
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
@@ -339,6 +359,12 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             "hours": _digest(strata.values, strata.cell_key, strata.cell_start),
             "exclusive_by": None if recipe.exclusive is None else _digest(pd.factorize(recipe.exclusive)[0]),
         }
+
+
+def _number(i: int) -> int:
+    if whole("i", i, at_least=0) > _LAST:
+        raise DynaclrError(f"i={i!r} needs the number of a batch, at most {_LAST}")
+    return int(i)
 
 
 def _digest(*parts: NDArray[Any] | bytes) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
+from dynaclr.encoder import ContrastiveEncoder
 from dynaclr.errors import DynaclrError
 
 
@@ -35,6 +36,26 @@ def check_trainer(trainer: Trainer) -> None:
             f"use_distributed_sampler is True on {trainer.world_size} ranks, but needs to be False: the "
             "loaders share the batches out themselves; set Trainer(use_distributed_sampler=False)"
         )
+
+
+def check_encoder(trainer: Trainer, shape: tuple[int, ...]) -> None:
+    """Refuse a `ContrastiveEncoder` in the trainer's model that cannot take batches of this shape, before any is made.
+
+    Parameters
+    ----------
+    trainer
+        Knows its model; of models without such an encoder nobody knows what they take.
+    shape
+        Samples, channels, slices, height and width in pixels.
+
+    Raises
+    ------
+    DynaclrError
+        In the encoder's own words.
+    """
+    encoder = getattr(getattr(trainer, "lightning_module", None), "encoder", None)
+    if isinstance(encoder, ContrastiveEncoder):
+        encoder.check_shape(shape)
 
 
 def number_in_transfer(trainer: Trainer) -> int:

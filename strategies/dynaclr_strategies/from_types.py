@@ -25,7 +25,7 @@ from dynaclr_strategies.lineages import lineages
 from dynaclr_strategies.loss_descriptions import RowDescription
 from dynaclr_strategies.options import sampler_cases
 from dynaclr_strategies.registries import conditions, experiments
-from dynaclr_strategies.sampler_descriptions import LifeCase, LifeStep, StratumDescription
+from dynaclr_strategies.sampler_descriptions import LifeCase, LifeStep, SamplerCase, StratumDescription
 from dynaclr_strategies.tables import anchor_tables
 
 if TYPE_CHECKING:
@@ -146,15 +146,20 @@ def life_steps() -> st.SearchStrategy[LifeStep]:
     )
 
 
-def life_cases() -> st.SearchStrategy[LifeCase]:
+def life_cases(cases: st.SearchStrategy[SamplerCase] | None = None) -> st.SearchStrategy[LifeCase]:
     """Strategy for the lives of samplers.
 
     Generates what `sampler_cases` does, with up to eight steps. Promises that the sampler accepts table and options.
     Shrinks towards no step at all.
+
+    Parameters
+    ----------
+    cases
+        Strategy for table and options; by default `sampler_cases`.
     """
     return st.builds(
         lambda case, ranks, steps: LifeCase(table=case.table, options=case.options, ranks=ranks, steps=tuple(steps)),
-        sampler_cases(),
+        sampler_cases() if cases is None else cases,
         st.integers(1, 4),
         st.lists(life_steps(), max_size=8),
     )

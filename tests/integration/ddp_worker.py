@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from lightning.pytorch.callbacks import ModelCheckpoint
 from runs import Recorder, make_data, make_model, make_trainer
 
+from dynaclr.embeddings import EmbeddingWriter
+
 
 def main(job_file: Path) -> None:
     """Do what the job says, and write down what this rank saw."""
@@ -22,7 +24,8 @@ def main(job_file: Path) -> None:
     torch.set_num_threads(1)
     recorder, model, data = Recorder(), make_model(), make_data(job["registry"], **job["data"])
     keep = ModelCheckpoint(job_file.parent / "steps", filename="{step}", every_n_train_steps=1, save_top_k=-1)
-    trainer = make_trainer(job_file.parent, enable_checkpointing=True, callbacks=[recorder, keep], **job["trainer"])
+    callbacks = [recorder, keep, *([EmbeddingWriter(job["output"])] if "output" in job else [])]
+    trainer = make_trainer(job_file.parent, enable_checkpointing=True, callbacks=callbacks, **job["trainer"])
     if job["stage"] == "fit":
         trainer.fit(model, datamodule=data, ckpt_path=job.get("ckpt_path"), weights_only=True)
     elif job["stage"] == "validate":

@@ -160,6 +160,15 @@ MISTAKES = {
     "validation experiment": ({"data__init_args__val_experiments": ["exp_gamma"]}, "exp_gamma"),
     "registry": ({"data__init_args__experiments_yaml": "nope.yml"}, "there is no file 'nope.yml'"),
     "patch": ({"data__init_args__final_yx_patch_size": [64, 64]}, "final_yx_patch_size"),
+    "channels of the encoder": (
+        {f"{ENCODER}__init_args__in_channels": 3},
+        "the encoder needs images (B, 3, 1, Y, X), got (4, 2, 1, 24, 24): set in_channels=2, or change the data",
+    ),
+    "slices of the encoder": ({f"{ENCODER}__init_args__in_stack_depth": 2}, "set in_stack_depth=1, or change the data"),
+    "stem of the encoder": (
+        {f"{ENCODER}__init_args__stem_kernel_size": [1, 32, 32]},
+        "images of 24 x 24 pixels are smaller than stem_kernel_size=(1, 32, 32)",
+    ),
     "patch larger than the image": ({"data__init_args__yx_patch_size": [99, 99]}, "99"),
 }
 

@@ -24,9 +24,8 @@ from dynaclr_strategies.conformance.adapters import (
     torch_distributed,
     viscy_flexible,
 )
-from dynaclr_strategies.conformance.contract import METHODS, Contract
+from dynaclr_strategies.conformance.contract import METHODS, Contract, contract_of
 from dynaclr_strategies.conformance.plans import LAWS, PLANS, drawn_cases, why_not
-from dynaclr_strategies.conformance.plugin import contract_of
 from dynaclr_strategies.conformance.sentences import case_in_words, problem_in_words
 from dynaclr_strategies.conformance.xfails import read_xfails
 from dynaclr_strategies.invariants import INVARIANTS, InvariantViolation

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from runs import LIGHTNING_WARNINGS, Recorder, make_data, make_model, make_trainer, write_two_experiments
 
+from dynaclr.embeddings import read_embeddings
 from dynaclr.experiment import ExperimentRegistry
 from dynaclr.index import MultiExperimentIndex
 
@@ -147,6 +149,18 @@ def test_two_processes_predict_every_observation_once() -> None:
     everything = [[name, t] for name, t in zip(tracks["global_track_id"], tracks["t"].tolist(), strict=True)]
     assert seen[0]["predicted"] + seen[1]["predicted"] == everything
     assert len(seen[1]["predicted"]) > 0
+
+
+def test_two_processes_predict_a_single_observation() -> None:
+    """The rank that has none repeats it, so that nobody waits for ever, and it is written once."""
+    with two_ranks(tracks=1, frames=1, divisions=0) as ranks:
+        content = yaml.safe_load(ranks.registry.read_text())
+        ranks.registry.write_text(yaml.safe_dump({**content, "experiments": content["experiments"][:1]}))
+        output = ranks.root / "embeddings.zarr"
+        seen = ranks("predict", {"val_experiments": []}, output=str(output))
+        written = read_embeddings(output).obs
+    assert seen[0]["predicted"] == seen[1]["predicted"]
+    assert [(row.experiment, row.t) for row in written.itertuples()] == [("exp_alpha", 0)]
 
 
 def test_lightnings_own_sampler_is_refused_in_words() -> None:

@@ -108,6 +108,79 @@ def test_a_planted_fault_is_found_and_found_again(tmp_path: Path) -> None:
     assert bundle in bundles(tmp_path)
 
 
+MINE = """
+import os
+from dataclasses import replace
+
+from dynaclr_strategies.conformance import Claims
+from dynaclr_strategies.oracles.reference_sampler import ReferenceSampler
+
+
+def make(table, options):
+    return ReferenceSampler(table, replace(options, leaky=0.0))
+
+
+def deadly(table, options):
+    if options.seed > 0:
+        os.abort()
+    return make(table, options)
+
+
+make.claims = Claims(axes=["experiment", "leak"], ranks=False)
+"""
+REPLAY = [sys.executable, "-m", "dynaclr_strategies.reproduction.replay"]
+
+
+def test_a_sampler_of_somebody_else_is_searched(tmp_path: Path) -> None:
+    """Only for what it claims; what is found is replayed on it by the printed command."""
+    (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
+    laws = ["leak-exact", "condition-quota", "indices-in-range"]
+    code, out, err = run(tmp_path, "--minutes", "0.4", "--sampler", "mine:make", "--laws", *laws)
+    assert code == 1, out + err
+    assert "searching 2 laws on mine:make for 0.4 min" in out
+    assert row(out, "leak-exact")[-1] == "FAILED"
+    assert row(out, "indices-in-range")[-1] == "holds"
+    assert int(row(out, "indices-in-range")[3]) > 0, "arcs of its own code are counted"
+    bundle, *_ = bundles(tmp_path)
+    assert f"dynaclr-replay {bundle} --sampler mine:make" in out
+    assert "The module `mine` has to be found" in (bundle / "README.md").read_text(encoding="utf-8")
+    assert subprocess.run([*REPLAY, bundle, "--sampler", "mine:make"], cwd=tmp_path, check=False).returncode == 1
+
+
+def test_a_sampler_of_somebody_else_that_dies_becomes_a_bundle(tmp_path: Path) -> None:
+    """The bundle names the sampler that the process died of."""
+    (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
+    options = ["--minutes", "0.4", "--sampler", "mine:deadly", "--laws", "indices-in-range"]
+    code, out, err = run(tmp_path, *options)
+    assert code == 1, out + err
+    bundle, *_ = bundles(tmp_path)
+    assert f"dynaclr-replay {bundle} --sampler mine:deadly" in out
+    died = subprocess.run([*REPLAY, bundle, "--sampler", "mine:deadly"], cwd=tmp_path, check=False)
+    assert died.returncode == -signal.SIGABRT
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--sampler", "mine"], "sampler='mine' needs to be module:function"),
+        (["--sampler", "not_there:make"], "sampler='not_there:make' needs a module that can be imported"),
+        (
+            ["--sampler", "mine:make", "--laws", "condition-*"],
+            "--laws='condition-*' needs to match a law that the sampler claims (condition-quota: no axis 'condition'",
+        ),
+        (["--sampler", "mine:make", "--laws", "loss"], "needs to match a law that the sampler claims (loss-"),
+    ],
+)
+def test_samplers_that_cannot_be_searched(tmp_path: Path, options: list[str], sentence: str) -> None:
+    """One sentence, and nothing is begun."""
+    (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
+    code, out, err = run(tmp_path, "--minutes", "1", *options)
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "failures").exists()
+
+
 def test_a_search_that_finds_nothing_ends_in_time(tmp_path: Path) -> None:
     """Exit code 0, all laws searched, on as many workers as there are although there are fewer laws."""
     began = time.monotonic()

@@ -35,7 +35,7 @@ from dynaclr_strategies.sampler_descriptions import SamplerCase, SamplerOptions
 from dynaclr_strategies.table_cases import index_cases
 
 SHORT = next(one for one in WITNESSES if one.law == "batch-size-exact")
-SHORT_MAKER = f"witnesses:{SHORT.sampler.__name__}"
+SHORT_MAKER = f"composition_witnesses:{SHORT.sampler.__name__}"
 PROPERTY = Path(__file__).parents[1] / "property"
 
 
@@ -587,7 +587,8 @@ import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
-from witnesses import PLAIN, LengthOfAllRanks, ShortLastBatch, case
+from composition_witnesses import LengthOfAllRanks, ShortLastBatch
+from witnesses import PLAIN, case
 from dynaclr_strategies.holding import hold
 from dynaclr_strategies.reproduction.attached import FailedCase, attached
 from dynaclr_strategies.sampler_descriptions import LifeCase, LifeStep
@@ -661,7 +662,8 @@ def test_every_distinct_failure_leaves_one_bundle(workers: int) -> None:
 OWN_MAKERS = """
 from functools import partial
 from hypothesis import given, settings, strategies as st
-from witnesses import PLAIN, ShortLastBatch, case
+from composition_witnesses import ShortLastBatch
+from witnesses import PLAIN, case
 from dynaclr_strategies.holding import hold
 
 settings.register_profile("quick", phases=["generate"], max_examples=5) or settings.load_profile("quick")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -196,6 +197,25 @@ def test_other_data_are_not_resumed_in_silence(change: Callable[[dict[str, Any]]
         fit(every_step(fit.root), max_epochs=1)
         change(fit.options)
         with pytest.raises(
-            DynaclrError, match=r"state belongs to another table or other options: (seed|batch_size) was"
+            DynaclrError,
+            match=r"other options \((seed was 0 and is 1|batch_size was 5 and is 6.*)\), but needs those that it was "
+            "taken with; only from the end of an epoch can a run go on with others$",
         ):
             fit(ckpt_path=fit.root / "steps" / "step=3.ckpt")
+
+
+def test_a_run_that_goes_on_with_other_data_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """From the end of an epoch that is allowed, and a warning says what differs; if nothing does, none is given."""
+    told = "The checkpoint was written with other anchors or other options of sampling: "
+    with fitting() as fit:
+        fit(ModelCheckpoint(fit.root / "epochs", filename="{epoch}", save_top_k=-1), max_epochs=1)
+        end = fit.root / "epochs" / "epoch=0.ckpt"
+        fit(ckpt_path=end, max_epochs=2)
+        assert told not in caplog.text
+        fit.options["seed"] = 1
+        changed = fit(ckpt_path=end, max_epochs=2)
+        assert f"{told}seed was 0 and is 1\n" in caplog.text
+        assert changed.trained == fit(max_epochs=2).trained[STEPS:]
+        fit.options["val_experiments"] = ["exp_beta"]
+        fit(ckpt_path=end, max_epochs=2)
+        assert re.search(told + r"anchors was 26 and is \d+, .*other rows", caplog.text)

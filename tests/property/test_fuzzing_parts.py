@@ -202,7 +202,7 @@ def test_a_slice_asks_another_process_for_the_law_that_needs_it(
     """Once, with the cases that were checked here; what differs there is a failure."""
     asked: list[int] = []
 
-    def check(cases: list[Any], **_: Any) -> None:
+    def check(cases: list[Any], _make: None, **_: Any) -> None:
         asked.append(len(cases))
         with attached(FailedCase("deterministic", cases[0])):
             raise InvariantViolation("batch 0", "1", "2", "deterministic")

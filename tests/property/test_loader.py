@@ -345,9 +345,15 @@ def test_a_batch_loader_can_be_made_anew_from_its_attributes() -> None:
 
 @given(total=st.integers(0, 60), batch_size=st.integers(1, 20), ranks=st.integers(1, 4), dealt=st.booleans())
 def test_every_element_is_in_one_batch_of_one_rank(total: int, batch_size: int, ranks: int, dealt: bool) -> None:
-    """In batches that differ by one at most; equal steps cost at most a repetition where ranks are idle."""
+    """In batches that differ by one at most; equal steps cost at most a repetition where ranks are idle.
+
+    Ranks for which no element is left at all repeat the first even without equal steps.
+    """
     sequence = SequentialSampler(range(total))
     fair = [list(EvenBatches(sequence, batch_size, False, ranks, r, False, dealt)) for r in range(ranks)]
+    if 0 < total < ranks:
+        assert sorted(fair) == [[[0]]] * (1 + ranks - total) + [[[i]] for i in range(1, total)]
+        return
     in_turn = [batch for batches in fair for batch in batches]
     assert sorted(i for batch in in_turn for i in batch) == list(range(total))
     if not dealt:

@@ -81,7 +81,7 @@ def test_the_dtype_of_labels_is_no_difference_to_a_state() -> None:
 def test_other_lineages_are_another_table() -> None:
     """With exclusivity the batches depend on the lineages, and so does the fingerprint."""
     other = TABLE.assign(lineage_id=TABLE["lineage_id"].to_numpy()[::-1])
-    with pytest.raises(DynaclrError, match="exclusive_by was"):
+    with pytest.raises(DynaclrError, match="other exclusive_by"):
         sampler(other, exclusive_by="lineage_id").load_state_dict(sampler(exclusive_by="lineage_id").state_dict())
 
 
@@ -149,6 +149,30 @@ def test_hours_of_any_numeric_dtype(hours: str) -> None:
     """Numbers are hours however pandas stores them."""
     same = TABLE.assign(hours_post_infection=TABLE["hours_post_infection"].astype(hours))
     assert batches(sampler(same, **TIMED)) == batches(sampler(**TIMED))
+
+
+@pytest.mark.parametrize("kind", ["float32", "Float32", "float[pyarrow]"])
+def test_float32_hours_lose_no_frame_at_the_edge_of_a_window(kind: str) -> None:
+    """Frames of 20 minutes are a third of an hour apart, which float32 does not know to the seventh digit."""
+    hours = 70.25 + np.arange(200) % 60 / 3
+    options = {**TIMED, "temporal_window_hours": 1.0, "temporal_global_fraction": 0.0}
+    exactly, single = (TABLE.assign(hours_post_infection=pd.Series(hours).astype(each)) for each in ("float64", kind))
+    assert batches(sampler(single, **options)) == batches(sampler(exactly, **options))
+
+
+def test_numbers_of_batches_end_somewhere() -> None:
+    """Far beyond any run, and in a sentence."""
+    made = sampler()
+    assert len(made.batch(2**53)) == made.batch_size
+    for ask in (made.batch, made.explain):
+        with pytest.raises(DynaclrError, match=rf"^i={10**20} needs the number of a batch, at most {2**53}$"):
+            ask(10**20)
+
+
+def test_labels_that_cannot_be_told_apart_are_refused() -> None:
+    """A list is no label."""
+    with pytest.raises(DynaclrError, match=r"group_by='experiment' has labels that cannot be compared"):
+        sampler(TABLE.assign(experiment=[["a"]] * len(TABLE)))
 
 
 @pytest.mark.parametrize(

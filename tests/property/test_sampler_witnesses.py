@@ -19,11 +19,13 @@ UNNUMBERED = {
     "batches-per-epoch",
     "epoch-kept",
     "experiment-order",
+    "experiment-unbiased",
     "focal-hpi-uniform",
     "focal-quota-unbiased",
     "focal-uniform",
     "leak-uniform",
     "resume-on-ranks",
+    "state-refused",
 }
 LAWS = [law for law in INVARIANTS.values() if law.subject == "sampler"]
 

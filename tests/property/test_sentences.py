@@ -151,10 +151,9 @@ def states() -> Iterator[tuple[Any, str]]:
     yield lacking, f"state={lacking!r} is no sampler state: it lacks 'epoch', 'batches'"
     yield {**good, "version": 2}, "state has version 2, but this sampler reads 1"
     other = {**good, "fingerprint": {**good["fingerprint"], "seed": 5, "batch_size": 8}}
-    yield (
-        other,
-        "state belongs to another table or other options: batch_size was 8 and is 4; seed was 5 and is 0",
-    )
+    differences = "(batch_size was 8 and is 4, seed was 5 and is 0)"
+    belongs = f"state belongs to another table or other options {differences}"
+    yield other, f"{belongs}, but needs those that it was taken with"
     yield {**good, "epoch": -1}, "epoch=-1 needs a whole number of at least 0"
     yield {**good, "batches": -1}, "batches=-1 needs a whole number of at least 0"
 

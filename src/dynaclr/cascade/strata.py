@@ -71,7 +71,12 @@ class Labels:
         if isinstance(values, pd.Categorical):
             codes, present = values.codes, values.categories
         else:
-            codes, present = pd.factorize(table[column])
+            try:
+                codes, present = pd.factorize(table[column])
+            except TypeError as problem:  # a list, say, or a dictionary
+                raise DynaclrError(
+                    f"{parameter}={column!r} has labels that cannot be compared, but needs texts or numbers ({problem})"
+                ) from problem
         missing = int((codes < 0).sum())
         if missing:
             raise DynaclrError(
@@ -114,6 +119,8 @@ def hours(table: pd.DataFrame, experiments: Labels) -> NDArray[np.float64]:
             f"{HPI} has dtype {str(table[HPI].dtype)!r}, but temporal_enrichment needs hours as plain numbers"
         )
     hpi = table[HPI].to_numpy(dtype=np.float64, na_value=np.nan)
+    if getattr(held.dtype, "numpy_dtype", held.dtype) == np.float32:
+        hpi = _of_single_precision(hpi)
     bad = ~np.isfinite(hpi)
     if bad.any():
         where = sorted({str(experiments.names[code]) for code in np.unique(experiments.codes[bad])})
@@ -122,6 +129,15 @@ def hours(table: pd.DataFrame, experiments: Labels) -> NDArray[np.float64]:
             f"(experiments {', '.join(map(repr, where))}), but temporal_enrichment needs a finite time for every anchor"
         )
     return hpi
+
+
+def _of_single_precision(hpi: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the times that float32 hours stand for: whole seconds, where it can hardly tell them apart.
+
+    Else two frames that are a window apart, say a third of an hour, would be a hair more than that apart.
+    """
+    seconds = np.round(hpi * 3600) / 3600
+    return np.where(np.abs(seconds - hpi) <= 4 * np.finfo(np.float32).eps * np.abs(hpi), seconds, hpi)
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from dynaclr_strategies.invariants import INVARIANTS
 from dynaclr_strategies.options import PLAIN_TABLE
+from dynaclr_strategies.reproduction.case_files import CannotRunError
+from dynaclr_strategies.reproduction.makers import load_maker, look_into
 from dynaclr_strategies.sampler_descriptions import SamplerCase, SamplerOptions
 
-__all__ = ["AXES", "METHODS", "Claims", "Contract", "ContractError"]
+__all__ = ["AXES", "METHODS", "SUBJECTS", "Claims", "Contract", "ContractError", "contract_of"]
 
 MakeSampler = Callable[[pd.DataFrame, SamplerOptions], Any]
 
@@ -36,6 +39,9 @@ METHODS = {
     "length": ("__len__",),
 }
 """The methods that each claim is about."""
+
+SUBJECTS = ("sampler", "life")
+"""The subjects whose laws a sampler is held to."""
 
 _ON: dict[str, dict[str, Any]] = {
     "experiment": {"experiment_aware": True},
@@ -106,7 +112,7 @@ class Claims:
                 raise ContractError(f"axes={self.axes!r} has {axis!r}, but needs {other!r} with it")
         if isinstance(self.always, str) or not set(self.always) <= set(_ON) & set(self.axes):
             raise ContractError(f"always={self.always!r} needs to be a collection of those of {list(_ON)} in axes")
-        laws = [law.law for law in INVARIANTS.values() if law.subject == "sampler"]
+        laws = [law.law for law in INVARIANTS.values() if law.subject in SUBJECTS]
         for name in set(self.without) - set(laws):
             raise ContractError(f"without={self.without!r} has {name!r}, but needs laws of the sampler: {laws}")
 
@@ -185,6 +191,22 @@ class Contract:
         sampler = self.maker(table, options)
         hidden = {name for claim, names in METHODS.items() if not getattr(self.claims, claim) for name in names}
         return _Shown(sampler, frozenset(hidden)) if any(hasattr(sampler, name) for name in hidden) else sampler
+
+
+def contract_of(spec: str, folder: Path) -> Contract:
+    """Import a sampler from ``module:function``, which may lie in a folder that Python does not look into.
+
+    Raises
+    ------
+    ContractError
+        If it cannot be imported, or not be tested.
+    """
+    look_into(str(folder))
+    try:
+        maker = load_maker(spec)
+    except CannotRunError as problem:
+        raise ContractError(str(problem)) from problem
+    return Contract.of(maker, spec)
 
 
 def _one_sampler(maker: MakeSampler, name: str, claims: Claims) -> Any:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hypothesis import strategies as st
 
-from dynaclr_strategies.conformance.contract import METHODS, Claims
+from dynaclr_strategies.conformance.contract import METHODS, SUBJECTS, Claims
+from dynaclr_strategies.from_types import life_cases
 from dynaclr_strategies.invariants import INVARIANTS
 from dynaclr_strategies.options import sampler_cases
-from dynaclr_strategies.sampler_descriptions import SamplerCase
+from dynaclr_strategies.sampler_descriptions import LifeCase, SamplerCase
 from dynaclr_strategies.tables import anchor_tables
 
 __all__ = ["LAWS", "PLANS", "Plan", "drawn_cases", "why_not"]
@@ -18,9 +20,9 @@ __all__ = ["LAWS", "PLANS", "Plan", "drawn_cases", "why_not"]
 LAWS = tuple(
     law.law
     for law in sorted(INVARIANTS.values(), key=lambda law: (law.number is None, law.number))
-    if law.subject == "sampler"
+    if law.subject in SUBJECTS
 )
-"""The laws of the sampler, in the order of the page on the cascade."""
+"""The laws of the sampler, in the order of the page on the cascade, and that of its whole life."""
 
 _SMALL = anchor_tables(max_strata=5, max_times=4, max_cells=4)
 
@@ -53,9 +55,8 @@ class Plan:
         Makes a drawn case one that the law applies to.
     costly
         Whether the law looks at hundreds of batches, and is tried on fewer and smaller tables.
-    sharing
-        Whether a lineage may come up in several strata. The laws about focal times ask what a window holds of lineages
-        that no other stratum has.
+    perhaps
+        Changes about every other case, into one that the law would rarely meet otherwise.
     """
 
     on: frozenset[str] = frozenset()
@@ -63,7 +64,7 @@ class Plan:
     needs: tuple[str, ...] = ()
     adjust: Callable[[SamplerCase], SamplerCase] | None = None
     costly: bool = False
-    sharing: bool = False
+    perhaps: Callable[[SamplerCase], SamplerCase] | None = None
 
 
 def _plan(
@@ -72,14 +73,23 @@ def _plan(
     needs: tuple[str, ...] = (),
     adjust: Callable[[SamplerCase], SamplerCase] | None = None,
     costly: bool = False,
-    sharing: bool = False,
+    perhaps: Callable[[SamplerCase], SamplerCase] | None = None,
 ) -> Plan:
-    return Plan(frozenset(on), frozenset(off), needs, adjust, costly, sharing)
+    return Plan(frozenset(on), frozenset(off), needs, adjust, costly, perhaps)
 
 
-def _sharing(case: SamplerCase, shared: bool) -> SamplerCase:
-    """Let strata number their lineages alike, or not."""
-    return replace(case, table=replace(case.table, shared_lineages=shared))
+def _sharing(case: SamplerCase) -> SamplerCase:
+    """Let strata number their lineages alike.
+
+    Not for the laws about focal times, which ask what a window holds of lineages that no other stratum has.
+    """
+    return replace(case, table=replace(case.table, shared_lineages=True))
+
+
+def _pointed(case: SamplerCase) -> SamplerCase:
+    """Let all primary anchors come from one time, so that batches show their focal HPI by themselves."""
+    changes: dict[str, Any] = {"temporal_window_hours": 0.0, "temporal_global_fraction": 0.0, "leaky": 0.0}
+    return replace(case, options=replace(case.options, **changes))
 
 
 PLANS: dict[str, Plan] = {
@@ -89,6 +99,7 @@ PLANS: dict[str, Plan] = {
     "zero-weight-excluded": _plan("experiment", "weights", adjust=_without_the_first),
     "experiment-share": _plan("experiment"),
     "experiment-order": _plan("experiment", costly=True),
+    "experiment-unbiased": _plan("experiment", costly=True),
     "condition-quota": _plan("condition"),
     "condition-unbiased": _plan("condition", costly=True),
     "focal-concentration": _plan("time"),
@@ -101,9 +112,9 @@ PLANS: dict[str, Plan] = {
     "ranks-equal-length": _plan(needs=("length",)),
     "hpi-shift": _plan("time"),
     "hpi-scale": _plan("time"),
-    "lineage-exclusive": _plan("exclusive", sharing=True),
+    "lineage-exclusive": _plan("exclusive", perhaps=_sharing),
     "leak-uniform": _plan("experiment", "leak", off=("exclusive",), adjust=_leaking, costly=True),
-    "focal-hpi-uniform": _plan("time", costly=True),
+    "focal-hpi-uniform": _plan("time", costly=True, perhaps=_pointed),
     "focal-quota-unbiased": _plan("condition", "time", off=("exclusive",), costly=True),
     "focal-uniform": _plan("time", off=("exclusive",), costly=True),
 }
@@ -123,7 +134,7 @@ def why_not(law: str, claims: Claims) -> str | None:
     return ", ".join(missing + fixed) or None
 
 
-def drawn_cases(law: str, claims: Claims) -> st.SearchStrategy[SamplerCase]:
+def drawn_cases(law: str, claims: Claims) -> st.SearchStrategy[SamplerCase] | st.SearchStrategy[LifeCase]:
     """Strategy for cases to try a law on.
 
     Generates tables with options of the axes that are claimed. Promises that a sampler with these claims accepts the
@@ -157,9 +168,10 @@ def drawn_cases(law: str, claims: Claims) -> st.SearchStrategy[SamplerCase]:
         exclusive_by=exclusive,
         **columns,
     )
-    if plan.sharing:
-        cases = st.builds(_sharing, cases, st.booleans())
-    return (cases if plan.adjust is None else cases.map(plan.adjust)).map(claims.fit)
+    if (change := plan.perhaps) is not None:
+        cases = st.builds(lambda case, on: change(case) if on else case, cases, st.booleans())
+    fitted = (cases if plan.adjust is None else cases.map(plan.adjust)).map(claims.fit)
+    return life_cases(fitted) if INVARIANTS[law].subject == "life" else fitted
 
 
 _COLUMNS = {"group_by": "experiment", "stratify_by": "condition"}

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from dynaclr_strategies.conformance.contract import Contract, ContractError
+from dynaclr_strategies.conformance.contract import Contract, ContractError, contract_of
 from dynaclr_strategies.conformance.plans import LAWS
 from dynaclr_strategies.conformance.running import EXAMPLES
 from dynaclr_strategies.conformance.xfails import read_xfails
-from dynaclr_strategies.reproduction.case_files import CannotRunError
-from dynaclr_strategies.reproduction.makers import load_maker, look_into
 
-__all__ = ["CONTRACT", "XFAILS", "contract_of", "pytest_addoption", "pytest_configure"]
+__all__ = ["CONTRACT", "XFAILS", "pytest_addoption", "pytest_configure"]
 
 CONTRACT = pytest.StashKey[Contract]()
 XFAILS = pytest.StashKey[dict[str, str]]()
@@ -62,19 +60,3 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[CONTRACT] = contract_of(spec, config.invocation_params.dir)
     except ContractError as problem:
         raise pytest.UsageError(str(problem)) from problem
-
-
-def contract_of(spec: str, folder: Path) -> Contract:
-    """Import a sampler from ``module:function``, which may lie in a folder that Python does not look into.
-
-    Raises
-    ------
-    ContractError
-        If it cannot be imported, or not be tested.
-    """
-    look_into(str(folder))
-    try:
-        maker = load_maker(spec)
-    except CannotRunError as problem:
-        raise ContractError(str(problem)) from problem
-    return Contract.of(maker, spec)

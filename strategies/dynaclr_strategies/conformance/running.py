@@ -20,7 +20,7 @@ from dynaclr_strategies.invariants import INVARIANTS
 from dynaclr_strategies.reproduction.attached import check_law, leaves
 from dynaclr_strategies.reproduction.elsewhere import LAW as ELSEWHERE
 from dynaclr_strategies.reproduction.elsewhere import ElsewhereError, check_elsewhere
-from dynaclr_strategies.sampler_descriptions import SamplerCase
+from dynaclr_strategies.sampler_descriptions import LifeCase, SamplerCase
 
 __all__ = ["EXAMPLES", "hold_law"]
 
@@ -82,7 +82,7 @@ def hold_law(
     request.node.user_properties.append((PROPERTY, found))
     if (reason := why_not(law, contract.claims)) is not None:
         pytest.skip(f"{law}: not claimed: {reason}")
-    tried: list[SamplerCase] = []
+    tried: list[SamplerCase | LifeCase] = []
     undecided: list[str] = []
     test = _test_of(law, contract, _settings(law, examples, request.config), tried, undecided)
     try:
@@ -124,9 +124,10 @@ def _settings(law: str, examples: int, config: pytest.Config) -> settings:
     )
 
 
-def _elsewhere(contract: Contract, tried: list[SamplerCase]) -> str:
+def _elsewhere(contract: Contract, tried: list[SamplerCase | LifeCase]) -> str:
     """Try some of the cases in another process, small ones first; return why this was not done, if it was not."""
-    different = sorted(dict.fromkeys(tried), key=lambda case: case.table.size)
+    alone = [case for case in tried if isinstance(case, SamplerCase)]
+    different = sorted(dict.fromkeys(alone), key=lambda case: case.table.size)
     some = different[:: -(-len(different) // _ASKED_ELSEWHERE)]
     epochs = bool(contract.claims.epochs)
     try:
@@ -137,13 +138,13 @@ def _elsewhere(contract: Contract, tried: list[SamplerCase]) -> str:
 
 
 def _test_of(
-    law: str, contract: Contract, chosen: settings, tried: list[SamplerCase], undecided: list[str]
+    law: str, contract: Contract, chosen: settings, tried: list[SamplerCase | LifeCase], undecided: list[str]
 ) -> Callable[[], None]:
     """Return the test; it lists the cases that it was decided on, and why it was not on others."""
     if "torch" in sys.modules:
         register_random(_TORCH)
 
-    def check(case: SamplerCase) -> None:
+    def check(case: SamplerCase | LifeCase) -> None:
         assume(check_law(law, case, contract.make, maker=contract.name, undecided=undecided))
         tried.append(case)
 
@@ -156,7 +157,7 @@ def _test_of(
 def _example(problem: BaseException, contract: Contract) -> str:
     """Return the shrunk example of a failure and what it showed, in one line."""
     for inner, failed in leaves(problem):
-        if isinstance(failed.case, SamplerCase):
+        if isinstance(failed.case, SamplerCase | LifeCase):
             words = case_in_words(failed.case, contract.claims.plain.options)
             return f"{words} -> {problem_in_words(inner)}"
     return problem_in_words(problem)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections import Counter
 
 from dynaclr_strategies.invariants import InvariantViolation
-from dynaclr_strategies.sampler_descriptions import SamplerCase, SamplerOptions, StratumDescription, TableDescription
+from dynaclr_strategies.sampler_descriptions import (
+    LifeCase,
+    LifeStep,
+    SamplerCase,
+    SamplerOptions,
+    StratumDescription,
+    TableDescription,
+)
 
 __all__ = ["case_in_words", "problem_in_words"]
 
@@ -38,8 +45,8 @@ def _differs(one: object, other: object, name: str) -> bool:
     return bool(getattr(one, name) != getattr(other, name))
 
 
-def case_in_words(case: SamplerCase, plain: SamplerOptions) -> str:
-    """Return the anchors of a case and those of its options that are not plain.
+def case_in_words(case: SamplerCase | LifeCase, plain: SamplerOptions) -> str:
+    """Return the anchors of a case, those of its options that are not plain, and what happens to the sampler.
 
     Parameters
     ----------
@@ -54,7 +61,12 @@ def case_in_words(case: SamplerCase, plain: SamplerOptions) -> str:
         for name in options.__dataclass_fields__
         if name == "batch_size" or _differs(options, plain, name)
     ]
-    return f"{_table_in_words(case.table)}; {', '.join(said)}"
+    steps = f"; {case.ranks} ranks: {', '.join(map(_step_in_words, case.steps))}" if isinstance(case, LifeCase) else ""
+    return f"{_table_in_words(case.table)}; {', '.join(said)}{steps}"
+
+
+def _step_in_words(step: LifeStep) -> str:
+    return f"{step.action}({step.first}, {step.second})"
 
 
 def problem_in_words(problem: BaseException) -> str:

@@ -24,18 +24,18 @@ _LIMITS = np.array([1, 2, 3, 4, 8, 16, 32, 128])
 
 
 class ArcTracer:
-    """Traces the lines of one package while it is open, in the thread that opened it.
+    """Traces the lines of one package or module while it is open, in the thread that opened it.
 
     Parameters
     ----------
-    folder
-        Where the code is that counts.
+    code
+        The folder, or the file, of the code that counts.
     seen
         Shape ``(ARCS,)``: bits of what was seen before; what is new is added.
     """
 
-    def __init__(self, folder: Path, seen: npt.NDArray[np.uint8]) -> None:
-        self._root = f"{folder}/"
+    def __init__(self, code: Path, seen: npt.NDArray[np.uint8]) -> None:
+        self._root = str(code) if code.is_file() else f"{code}/"
         self._seen = seen
         self._known: dict[CodeType, int | None] = {}
         self._counts: Counter[int] = Counter()

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
+from dynaclr_strategies.conformance.contract import Claims, ContractError, contract_of
+from dynaclr_strategies.conformance.plans import LAWS, why_not
 from dynaclr_strategies.fuzzing.board import Board, now
 from dynaclr_strategies.fuzzing.crew import Crew
 from dynaclr_strategies.fuzzing.examples import ExamplesError, example_database
@@ -33,7 +35,7 @@ class _UsageError(ValueError):
     """An option that cannot be used; the message says why, in one sentence."""
 
 
-def chosen_laws(patterns: Sequence[str], shard: str = "1/1") -> list[str]:
+def chosen_laws(patterns: Sequence[str], shard: str = "1/1", claims: Claims | None = None) -> list[str]:
     """Return the laws to search.
 
     Parameters
@@ -42,11 +44,13 @@ def chosen_laws(patterns: Sequence[str], shard: str = "1/1") -> list[str]:
         Names of laws or subjects, with wildcards; all laws if there are none.
     shard
         ``"I/N"``: every N-th law from the I-th on.
+    claims
+        What somebody's sampler claims: laws about anything else are left out.
 
     Raises
     ------
     ValueError
-        If a pattern matches nothing, or the shard is no such pair.
+        If a pattern matches nothing, or nothing that is claimed, or the shard is no such pair.
     """
     part, _, parts = shard.partition("/")
     if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
@@ -64,6 +68,12 @@ def chosen_laws(patterns: Sequence[str], shard: str = "1/1") -> list[str]:
             hint = f"did you mean {' or '.join(near)}?" if near else f"subjects are {', '.join(subjects)}."
             raise _UsageError(f"--laws={pattern!r} needs to match a law or a subject; {hint}")
         chosen.update(matches)
+    if claims is not None:
+        reasons = {law: why_not(law, claims) if law in LAWS else "about no sampler" for law in chosen}
+        chosen = {law for law, reason in reasons.items() if reason is None}
+        if not chosen:
+            told = "; ".join(f"{law}: {reason}" for law, reason in sorted(reasons.items())[:3])
+            raise _UsageError(f"--laws={' '.join(patterns)!r} needs to match a law that the sampler claims ({told}).")
     laws = [law for law in INVARIANTS if law in chosen][int(part) - 1 :: int(parts)]
     if not laws:
         raise _UsageError(f"--shard={shard!r} leaves nothing to search: there are {len(chosen)} laws.")
@@ -98,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="laws or subjects, with wildcards, such as 'focal-*' or sampler (default: all)",
     )
+    parser.add_argument(
+        "--sampler", metavar="MODULE:FUNCTION", help="search on this sampler, for the laws that it claims"
+    )
     parser.add_argument("--workers", metavar="N", type=_count, help="processes (default: one per core)")
     parser.add_argument("--shard", metavar="I/N", default="1/1", help="search the I-th of N parts of the laws")
     parser.add_argument("--seed", metavar="N", type=int, help="decides what is drawn (default: another one every time)")
@@ -118,17 +131,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        laws = chosen_laws(options.laws, options.shard)
+        contract = None if options.sampler is None else contract_of(options.sampler, Path.cwd())
+        laws = chosen_laws(options.laws, options.shard, None if contract is None else contract.claims)
         # Before a worker needs it, so that a variable that cannot be used is told in one sentence.
         example_database(options.database)
         _check_folder("--database", options.database)
         _check_folder("--bundles", options.bundles)
-    except (_UsageError, ExamplesError) as problem:
+    except (_UsageError, ExamplesError, ContractError) as problem:
         sys.stderr.write(f"{problem}\n")
         return 2
     seed = secrets.randbits(32) if options.seed is None else options.seed
     workers = options.workers or _cores()
-    sys.stdout.write(f"searching {len(laws)} laws for {options.minutes:g} min, {workers} workers, --seed {seed}\n")
+    on = "" if options.sampler is None else f" on {options.sampler}"
+    sys.stdout.write(f"searching {len(laws)} laws{on} for {options.minutes:g} min, {workers} workers, --seed {seed}\n")
     return _search(options, laws, workers, seed)
 
 
@@ -137,6 +152,14 @@ def _check_folder(option: str, folder: Path) -> None:
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not (there.is_dir() and os.access(there, os.W_OK)):
         raise _UsageError(f"{option}={str(folder)!r} needs to be a folder to write in, or one that can be made.")
+
+
+def _code_of(maker: str) -> str:
+    """Return the folder of the package that something is made in, or the file of the module."""
+    found = importlib.util.find_spec(maker.partition(":")[0].partition(".")[0])
+    if found is None:
+        return ""
+    return (found.submodule_search_locations or [found.origin or ""])[0]
 
 
 def _cores() -> int:
@@ -149,12 +172,12 @@ def _search(options: argparse.Namespace, laws: list[str], workers: int, seed: in
     bundles = options.bundles.absolute()
     with tempfile.TemporaryDirectory(prefix="dynaclr-fuzz-") as scratch:
         folder = Path(scratch)
-        code = importlib.util.find_spec("dynaclr")
         order = {
             "laws": laws,
             "database": str(options.database.absolute()),
             "bundles": str(bundles),
-            "code": (code.submodule_search_locations or [""])[0] if code else "",
+            "sampler": options.sampler,
+            "code": _code_of("dynaclr" if options.sampler is None else options.sampler),
         }
         (folder / "search.json").write_text(json.dumps(order), encoding="utf-8")
         board = Board(folder, laws, workers)
@@ -170,6 +193,7 @@ def _search(options: argparse.Namespace, laws: list[str], workers: int, seed: in
                 slice_seconds=min(_LONGEST_SLICE, max(_SHORTEST_SLICE, seconds * workers / len(laws) / _ROUNDS)),
                 patience=_PATIENCE_SECONDS,
                 say=line.say,
+                maker=options.sampler,
             )
             try:
                 crew.start()
@@ -181,7 +205,7 @@ def _search(options: argparse.Namespace, laws: list[str], workers: int, seed: in
         if crew.never_began:
             sys.stderr.write("Workers end before they begin; see above for what they say.\n")
             return 2
-        sys.stdout.write(summary(board, crew.tally))
+        sys.stdout.write(summary(board, crew.tally, options.sampler))
     return 1 if crew.tally.failures or crew.tally.abandoned else 0
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -84,6 +84,8 @@ class Crew:
         For how many seconds an example may last before its worker is given up.
     say
         Called with every note when it happens.
+    maker
+        ``"module:function"`` of the sampler that is searched on; None for ``dynaclr``'s own.
     """
 
     def __init__(
@@ -97,9 +99,11 @@ class Crew:
         slice_seconds: float,
         patience: float,
         say: Callable[[str], None],
+        maker: str | None = None,
     ) -> None:
         self.tally = Tally()
         self._folder, self._board, self._bundles, self._say = folder, board, bundles, say
+        self._maker = maker
         self._seed, self._slice, self._patience = seed, slice_seconds, patience
         self._schedule = Schedule(board.laws, seed)
         self._jobs: Counter[str] = Counter()
@@ -257,7 +261,7 @@ class Crew:
         """Write a bundle of the case that a worker did not get over."""
         failed = self._board.current(worker.number)
         if failed is not None:
-            bundle = write_bundle(failed, problem, self._bundles)
+            bundle = write_bundle(replace(failed, maker=self._maker), problem, self._bundles)
             self.tally.failures.append(Failure(failed.law, str(problem), str(bundle), shrunk=False))
 
     def _give_up(self, law: str, why: str) -> None:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from dynaclr_strategies.fuzzing.board import Board, now
 from dynaclr_strategies.fuzzing.crew import Tally
+from dynaclr_strategies.fuzzing.search import Failure
 from dynaclr_strategies.reproduction.bundles import replay_command
 
 __all__ = ["LiveLine", "summary"]
@@ -73,8 +74,8 @@ class LiveLine:
         )
 
 
-def summary(board: Board, tally: Tally) -> str:
-    """Return the table of a search, and its bundles."""
+def summary(board: Board, tally: Tally, maker: str | None = None) -> str:
+    """Return the table of a search, and its bundles with the commands that replay them on what they were found with."""
     failed = {failure.law for failure in tally.failures}
     width = max(len(law) for law in board.laws)
     lines = [f"{'law':{width}}  {'examples':>9}  {'per s':>7}  {'arcs':>6}  {'seconds':>7}  result"]
@@ -86,7 +87,7 @@ def summary(board: Board, tally: Tally) -> str:
         lines.append(f"{law:{width}}  {checked:>9}  {rate:>7}  {arcs:>6}  {seconds:>7.1f}  {result}")
     lines.append("")
     for failure in tally.failures:
-        lines += _told(failure.law, failure.text, failure.bundle, shrunk=failure.shrunk)
+        lines += _told(failure, maker)
     searched = int((board.checked.sum(axis=0) > 0).sum())
     lines.append(
         f"{searched} of {len(board.laws)} laws searched, {int(board.checked.sum())} examples run, "
@@ -104,9 +105,10 @@ def _result(law: str, checked: int, failed: set[str], tally: Tally) -> str:
     return "holds" if checked else "not checked"
 
 
-def _told(law: str, text: str, bundle: str, *, shrunk: bool) -> list[str]:
-    lines = [f"FAILED {law}{'' if shrunk else ' (not shrunk to the end)'}", *(f"  {line}" for line in text.split("\n"))]
-    return [*lines, *([f"  {replay_command(Path(bundle))}"] if bundle else []), ""]
+def _told(failure: Failure, maker: str | None) -> list[str]:
+    lines = [f"FAILED {failure.law}{'' if failure.shrunk else ' (not shrunk to the end)'}"]
+    lines += [f"  {line}" for line in failure.text.split("\n")]
+    return [*lines, *([f"  {replay_command(Path(failure.bundle), maker)}"] if failure.bundle else []), ""]
 
 
 def _unchecked(board: Board) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -14,6 +15,8 @@ from hypothesis.database import ExampleDatabase
 from hypothesis.errors import Unsatisfiable
 
 from dynaclr_strategies.codec import Plain
+from dynaclr_strategies.conformance.contract import Contract
+from dynaclr_strategies.conformance.plans import drawn_cases
 from dynaclr_strategies.fuzzing.arcs import ArcTracer
 from dynaclr_strategies.fuzzing.board import Board, now
 from dynaclr_strategies.invariants.nearness import listening
@@ -123,7 +126,9 @@ class Searcher:
     bundles
         Where bundles go.
     code
-        The folder of the code whose arcs count.
+        The folder, or the file, of the code whose arcs count.
+    contract
+        The sampler that the laws are searched on; by default ``dynaclr``'s own, and all else that is its own.
     traced_every
         How many examples there are to one that is traced; with 0 none is.
     """
@@ -136,9 +141,13 @@ class Searcher:
         bundles: Path,
         code: Path,
         *,
+        contract: Contract | None = None,
         traced_every: int = TRACED_EVERY,
     ) -> None:
         self._board, self._worker, self._database, self._bundles, self._code = board, worker, database, bundles, code
+        self._contract = contract
+        self._maker = None if contract is None else contract.name
+        self._make = None if contract is None else contract.make
         self._traced_every = traced_every
         self._for_elsewhere: list[SamplerCase] | None = []
 
@@ -173,10 +182,14 @@ class Searcher:
             return []
         self._for_elsewhere = None
         try:
-            check_elsewhere(cases, patience=max(1.0, self._board.until[0] - now()))
+            patience = max(1.0, self._board.until[0] - now())
+            epochs = self._contract is None or bool(self._contract.claims.epochs)
+            check_elsewhere(cases, self._make, maker=self._maker, epochs=epochs, patience=patience)
         except ElsewhereError:
-            return []  # the search is over
-        except Exception as problem:  # noqa: BLE001 - as in `search`
+            return []  # the search is over, or the sampler is not found there by its name
+        except Exception as problem:
+            if not leaves(problem):
+                raise
             return [self._failure(inner, failed, shrunk=False) for inner, failed in leaves(problem)]
         return []
 
@@ -189,7 +202,7 @@ class Searcher:
     def _test(self, job: Job, tracer: ArcTracer, smallest: dict[Any, tuple[BaseException, FailedCase]]) -> Any:
         check = self._checker(job, tracer, smallest)
         # The database tells tests apart by their names, and by how the check is written.
-        check.__name__ = check.__qualname__ = f"search_{job.law.replace('-', '_')}"
+        check.__name__ = check.__qualname__ = re.sub(r"\W", "_", f"search_{job.law}{self._maker or ''}")
         chosen = settings(
             max_examples=job.examples,
             deadline=None,
@@ -201,7 +214,9 @@ class Searcher:
             suppress_health_check=list(HealthCheck),
         )
         # The settings last: a test that is given a seed after them has no database any more.
-        return chosen(seed(job.seed)(given(case=law_cases(job.law))(check)))
+        contract = self._contract
+        cases = law_cases(job.law) if contract is None else drawn_cases(job.law, contract.claims)
+        return chosen(seed(job.seed)(given(case=cases)(check)))
 
     def _checker(
         self, job: Job, tracer: ArcTracer, smallest: dict[Any, tuple[BaseException, FailedCase]]
@@ -219,10 +234,10 @@ class Searcher:
             applied = True
             try:
                 with listening() as scores, tracer if self._is_traced(number) else nullcontext():
-                    applied = check_law(job.law, case)
+                    applied = check_law(job.law, case, self._make, maker=self._maker)
             except Exception as problem:
                 # Hypothesis only ever goes on from a smaller failure of the same kind.
-                smallest[_kind(problem)] = (problem, FailedCase(job.law, case))
+                smallest[_kind(problem)] = (problem, FailedCase(job.law, case, self._maker))
                 raise
             finally:
                 board.end(worker, job.law, applied=applied)

@@ -40,6 +40,7 @@ def main(arguments: list[str]) -> int:
     logging.getLogger().setLevel(logging.CRITICAL + 1)
 
     # Not before the output goes elsewhere: some of what is imported here writes to it.
+    from dynaclr_strategies.conformance.contract import contract_of
     from dynaclr_strategies.fuzzing import examples
     from dynaclr_strategies.fuzzing.board import Board
     from dynaclr_strategies.fuzzing.search import Job, Searcher
@@ -48,7 +49,8 @@ def main(arguments: list[str]) -> int:
     board = Board(folder, order["laws"], workers)
     database, bundles = examples.example_database(Path(order["database"])), Path(order["bundles"])
     logging.getLogger(examples.__name__).addHandler(_Notes(answers))
-    searcher = Searcher(board, number, database, bundles, Path(order["code"]))
+    contract = None if order["sampler"] is None else contract_of(order["sampler"], Path.cwd())
+    searcher = Searcher(board, number, database, bundles, Path(order["code"]), contract=contract)
     _answer(answers, {"ready": True})
     for line in sys.stdin:
         _answer(answers, {"report": searcher.search(Job(**json.loads(line))).to_plain()})

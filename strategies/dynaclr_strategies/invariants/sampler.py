@@ -19,6 +19,7 @@ from dynaclr_strategies.invariants.sampler_composition import (
 from dynaclr_strategies.invariants.sampler_distribution import (
     check_condition_unbiased,
     check_experiment_share,
+    check_experiment_unbiased,
     check_fair_pass,
     check_plain_when_global,
 )
@@ -48,6 +49,7 @@ from dynaclr_strategies.invariants.sampler_shape import (
     check_indices_in_range,
     check_len_matches_iteration,
 )
+from dynaclr_strategies.invariants.sampler_states import check_state_refused
 from dynaclr_strategies.invariants.sampler_uniformity import (
     check_experiment_order,
     check_focal_hpi_uniform,
@@ -74,6 +76,7 @@ __all__ = [
     "check_epochs_differ",
     "check_experiment_order",
     "check_experiment_share",
+    "check_experiment_unbiased",
     "check_explained",
     "check_extra_columns",
     "check_fair_pass",
@@ -100,5 +103,6 @@ __all__ = [
     "check_resume_on_ranks",
     "check_seeds_differ",
     "check_single_experiment",
+    "check_state_refused",
     "check_zero_weight_excluded",
 ]

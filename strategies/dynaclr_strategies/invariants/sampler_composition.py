@@ -132,7 +132,7 @@ def _quota(oracle: CascadeOracle, batch: Batch, owner: Label | None) -> Problem 
         if counts[condition] not in floor_and_ceiling(expected):
             allowed = " or ".join(str(n) for n in sorted(set(floor_and_ceiling(expected))))
             seen = f"{counts[condition]} anchors of condition {condition!r} in a batch of {owner!r}"
-            return seen, f"{allowed} ({expected} of {oracle.num_primary} primary anchors)", crowd
+            return seen, f"{allowed} ({float(expected):.4g} of {oracle.num_primary} primary anchors)", crowd
     return None
 
 
@@ -165,7 +165,7 @@ def _concentrated(oracle: CascadeOracle, batch: Batch, owner: Label | None) -> P
             near, serving = oracle.in_window(primary, focal), sorted(map(float, allowed))
             return f"focal HPI {float(focal)!r}", f"one of {serving}, which serve all conditions of {owner!r}", near
         candidates = [focal]
-    if not oracle.num_focal or any(_serves(oracle, owner, by_condition, focal) for focal in candidates):
+    if not oracle.num_focal or any(serves(oracle, owner, by_condition, focal) for focal in candidates):
         return None
     inside = oracle.in_window(primary, candidates[0])
     count = {c: len(oracle.in_window(members, candidates[0])) for c, members in by_condition.items()}
@@ -176,10 +176,20 @@ def _concentrated(oracle: CascadeOracle, batch: Batch, owner: Label | None) -> P
     )
 
 
-def _serves(
-    oracle: CascadeOracle, owner: Label | None, members: dict[Label | None, list[int]], focal: Fraction
-) -> bool:
-    """Tell whether some rounding of the focal numbers is met by what lies in the window."""
+def serves(oracle: CascadeOracle, owner: Label | None, members: dict[Label | None, list[int]], focal: Fraction) -> bool:
+    """Tell whether some rounding of the focal numbers is met by what lies in the window.
+
+    Parameters
+    ----------
+    oracle
+        Knows table and options.
+    owner
+        The experiment of the batch.
+    members
+        Its primary anchors by condition.
+    focal
+        The focal HPI, in hours.
+    """
     served = 0
     for condition, drawn in members.items():
         share = Fraction(oracle.num_focal * len(drawn), oracle.num_primary)

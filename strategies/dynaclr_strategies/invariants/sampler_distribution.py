@@ -1,6 +1,6 @@
 """Laws 7, 9, 13 and 14: what holds over many batches.
 
-Shares and passes are exact counts. The two statistical laws compare counts with their exact expectation by the
+Shares and passes are exact counts. The statistical laws compare counts with their exact expectation by the
 Chernoff-Hoeffding bound ``P <= exp(-n * KL(k / n, p))``, which holds for independent draws, for draws without
 replacement and for fair passes alike (Hoeffding, *Probability inequalities for sums of bounded random variables*,
 1963). One comparison may fail by chance with a probability below `FALSE_ALARM`; a run of a hundred thousand
@@ -24,10 +24,12 @@ from dynaclr_strategies.oracles.sampler import CascadeOracle, floor_and_ceiling
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
 
 __all__ = [
+    "COUNTED_BATCHES",
     "DRAWN_BATCHES",
     "FALSE_ALARM",
     "check_condition_unbiased",
     "check_experiment_share",
+    "check_experiment_unbiased",
     "check_fair_pass",
     "check_plain_when_global",
     "is_improbable",
@@ -36,6 +38,10 @@ __all__ = [
 FALSE_ALARM = 1e-14 / 2
 DRAWN_BATCHES = 300
 """How many batches the statistical laws look at, unless they are told otherwise."""
+COUNTED_BATCHES = 2000
+"""How many the law looks at whose coins fall once an epoch."""
+
+_FEWEST_EPOCHS = 48  # of a coin of one half that never falls, fewer do not tell
 
 _UNCLEAR = "no batch shows which experiment it belongs to"
 
@@ -55,9 +61,11 @@ def is_improbable(successes: int, trials: int, probability: Fraction) -> bool:
     return exponent < math.log(FALSE_ALARM)
 
 
-def _epochs(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> Iterator[list[Batch]]:
+def _epochs(
+    make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, count: int = 3
+) -> Iterator[list[Batch]]:
     sampler = make_sampler(table, alone(options))
-    for epoch in range(3 if hasattr(sampler, "set_epoch") else 1):
+    for epoch in range(count if hasattr(sampler, "set_epoch") else 1):
         yield [Batch(list(b), number, epoch, sampler) for number, b in enumerate(at_epoch(sampler, epoch))]
 
 
@@ -84,9 +92,40 @@ def check_experiment_share(make_sampler: MakeSampler, table: pd.DataFrame, optio
                 raise InvariantViolation(
                     f"epoch {batches[0].epoch if batches else 0}",
                     f"{certain} of {len(batches)} batches belong to {group!r}",
-                    f"{fewest} to {most} of {oracle.num_batches} ({oracle.share(group)})",
+                    f"{fewest} to {most} of {oracle.num_batches}, as its share is {float(oracle.share(group)):.4g}",
                     "experiment-share",
                 )
+
+
+@invariant(
+    "experiment-unbiased",
+    subject="sampler",
+    needs=("set_epoch",),
+    when="experiment_aware and several experiments",
+    applies=lambda o: len(o.groups) > 1,
+)
+def check_experiment_unbiased(
+    make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int = COUNTED_BATCHES
+) -> None:
+    """Over epochs the mean number of batches of each experiment is exactly its share."""
+    oracle = CascadeOracle(table, options)
+    epochs, owned = max(_FEWEST_EPOCHS, batches // oracle.num_batches), Counter[Label | None]()
+    for epoch in _epochs(make_sampler, table, options, epochs):
+        owners = [batch.owner(oracle) for batch in epoch]
+        if any(len(possible) != 1 for possible in owners):
+            # Those that are clear would be no fair sample.
+            raise UndecidedError("not every batch shows which experiment it belongs to")
+        owned.update(possible[0] for possible in owners)
+    for group in oracle.groups:
+        share = oracle.share(group)
+        # What law 7 allows is the floor, plus a coin that falls with the probability of the rest.
+        if is_improbable(owned[group] - math.floor(share) * epochs, epochs, share - math.floor(share)):
+            raise InvariantViolation(
+                f"{epochs} epochs",
+                f"{owned[group] / epochs:.4f} batches of experiment {group!r} in the mean",
+                f"{float(share):.4f}",
+                "experiment-unbiased",
+            )
 
 
 # --- conditions -------------------------------------------------------------------------------------------------------

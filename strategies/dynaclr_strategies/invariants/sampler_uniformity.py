@@ -18,8 +18,9 @@ from typing import Any
 import pandas as pd
 
 from dynaclr_strategies.invariants.base import InvariantViolation, UndecidedError, invariant
+from dynaclr_strategies.invariants.sampler_composition import serves
 from dynaclr_strategies.invariants.sampler_distribution import DRAWN_BATCHES, is_improbable
-from dynaclr_strategies.invariants.sampler_runs import MakeSampler, global_batches
+from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, global_batches
 from dynaclr_strategies.oracles.sampler import CascadeOracle, meant
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
 
@@ -164,10 +165,24 @@ def check_focal_quota_unbiased(
     tally.check("focal-quota-unbiased")
 
 
+def _shown_focus(batch: Batch, oracle: CascadeOracle) -> tuple[Label | None, set[Fraction], Fraction] | None:
+    """Return a batch's experiment, the focal HPIs that it could have and the one that it has; None if it is unclear."""
+    owners, account = batch.owner(oracle), batch.provenance()
+    if len(owners) != 1 or (account is None and oracle.num_leaked >= oracle.num_primary):
+        return None
+    members: dict[Label | None, list[int]] = {}
+    for anchor in oracle.split(batch.anchors, owners[0])[0]:
+        members.setdefault(oracle.condition(anchor), []).append(anchor)
+    values = oracle.focal_values(owners[0], members)
+    if account is not None:
+        return owners[0], values, meant(account.attrs["focal_hpi"])
+    candidates = [value for value in values if serves(oracle, owners[0], members, value)]
+    return (owners[0], values, candidates[0]) if len(candidates) == 1 else None
+
+
 @invariant(
     "focal-hpi-uniform",
     subject="sampler",
-    needs=("explain",),
     when="temporal_enrichment",
     applies=lambda o: o.options.temporal_enrichment and o.num_focal > 0,
 )
@@ -176,12 +191,14 @@ def check_focal_hpi_uniform(
 ) -> None:
     """Each focal HPI is drawn uniformly from the distinct values that serve every condition with a quota."""
     oracle, tally = CascadeOracle(table, options), _Tally()
-    for rows, focal in _accounts(make_sampler, table, options, batches):
-        owner, members = _primary(rows, oracle)
-        values = oracle.focal_values(owner, members)
+    for batch in global_batches(make_sampler, table, options, batches):
+        shown = _shown_focus(batch, oracle)
+        if shown is None:
+            # Those that are clear would be no fair sample.
+            raise UndecidedError("not every batch shows its focal HPI, and there is no explain")
+        owner, values, focal = shown
         for value in values:
-            hit = int(value == meant(focal))
-            tally.add(f"focal HPI {float(value)} in {owner!r}", hit, Fraction(1, len(values)))
+            tally.add(f"focal HPI {float(value)} in {owner!r}", int(value == focal), Fraction(1, len(values)))
     tally.check("focal-hpi-uniform")
 
 
@@ -205,8 +222,15 @@ def check_focal_uniform(
                 continue  # crowded strata repeat anchors by turns, which another law checks
             near = {row["anchor"] for row in drawn if row["time"] in {"focal", "widened"}}
             window = oracle.in_window(stratum, focal)
-            for anchor in window if len(window) > len(near) else ():
-                tally.add(f"anchor {anchor} focal", int(anchor in near), Fraction(len(near), len(window)))
+            if len(window) > len(near):
+                probability = Fraction(len(near), len(window))
+                middle = meant(focal)
+                nearest = min(oracle.distance(anchor, middle) for anchor in window)
+                for anchor in window:
+                    tally.add(f"anchor {anchor} focal", int(anchor in near), probability)
+                    # By itself an anchor may be focal as often as it should be, though only at its own time.
+                    if oracle.distance(anchor, middle) == nearest:
+                        tally.add("an anchor nearest to the focal HPI focal", int(anchor in near), probability)
             rest = [anchor for anchor in stratum if anchor not in near]
             others = {row["anchor"] for row in drawn} - near
             for anchor in rest:

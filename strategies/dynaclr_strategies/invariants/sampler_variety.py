@@ -2,23 +2,30 @@
 """Laws 16 and 17, and that an epoch lasts until the next one is selected: which batches differ, and which do not.
 
 Two epochs of a small table may be alike by chance, though by no more than one chance in two where the laws apply. So
-epochs are compared in blocks: two places of a block are at fault if they hold the same batches in each of `BLOCKS`
-blocks. By chance that happens to one pair with a probability of 2**-64, and to any of the pairs of a block with less
-than 1e-17. Whatever a sampler makes of epoch and seed (halving them, adding them, taking a remainder), the same places
+epochs are compared in blocks: two places of a block are at fault if they were found alike in `BLOCKS` blocks and never
+different. By chance that happens to one pair with a probability of 2**-64, and to any of the pairs of a block with less
+than 1e-16. Whatever a sampler makes of epoch and seed (halving them, adding them, taking a remainder), the same places
 of each block come out alike.
+
+What must differ is not the batches alone but each of the things that are drawn for them (see
+`dynaclr_strategies.invariants.sampler_sights`): a sampler that forgets the seed where it leaks has batches that differ
+all the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
 from itertools import combinations
 from typing import Any
 
 import pandas as pd
 
 from dynaclr_strategies.invariants.base import InvariantViolation, invariant
-from dynaclr_strategies.invariants.sampler_runs import MakeSampler, alone, compare, epoch_of
+from dynaclr_strategies.invariants.sampler_runs import MakeSampler, alone, at_epoch, compare, epoch_of
+from dynaclr_strategies.invariants.sampler_sights import WHOLE, Aspect, Sight, aspects
+from dynaclr_strategies.oracles.sampler import CascadeOracle
 from dynaclr_strategies.sampler_descriptions import SamplerOptions
 
 __all__ = ["check_epoch_kept", "check_epochs_differ", "check_seeds_differ"]
@@ -28,21 +35,32 @@ EPOCHS = 12
 """Epochs of a block: a multiple of 2, 3, 4 and 6, so that runs and periods of these lengths fall on the same places."""
 SEEDS, EPOCHS_OF_SEED = 4, 4
 """Seeds of a block, and epochs of each: powers of two, so that whatever bits are swapped stays within the block."""
+FACTORS = (31, 37, 97, 100, 101, 997, 1000, 1009, 10_000, 65_537, 1_000_003)
+"""What people multiply one number by to add another, in the belief that the sum is both."""
+
+_PATIENCE = 16
+"""After how many blocks without a word on any of the pairs nothing more is hoped for."""
 
 Place = Any
 Pair = tuple[Place, Place]
 
 
-def _always_alike(pairs: Iterable[Pair], run: Callable[[int, Place], list[list[int]]]) -> Pair | None:
-    """Return the first of the pairs of places that are alike in every block; ``run(block, place)`` looks there."""
-    alike = list(pairs)
-    for block in range(BLOCKS):
-        places = dict.fromkeys(place for pair in alike for place in pair)
-        seen = {place: run(block, place) for place in places}
-        alike = [(one, other) for one, other in alike if seen[one] == seen[other]]
-        if not alike:
+def _always_alike(aspect: Aspect, pairs: Iterable[Pair], look: Callable[[int, Place], Sight]) -> Pair | None:
+    """Return the first of the pairs of places that are alike in `BLOCKS` blocks; ``look(block, place)`` sees one."""
+    alike = dict.fromkeys(pairs, 0)
+    for block in range(4 * BLOCKS):
+        seen = cache(lambda place, block=block: look(block, place))
+        for one, other in list(alike):
+            verdict = aspect.alike(seen(one), seen(other))
+            if verdict is False:
+                del alike[one, other]
+            elif verdict and (count := alike[one, other] + 1) == BLOCKS:
+                return one, other
+            elif verdict:
+                alike[one, other] = count
+        if not alike or (block == _PATIENCE and not any(alike.values())):
             return None
-    return alike[0]
+    return None
 
 
 @invariant(
@@ -54,16 +72,28 @@ def _always_alike(pairs: Iterable[Pair], run: Callable[[int, Place], list[list[i
     applies=lambda o: o.must_vary(),
 )
 def check_epochs_differ(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
-    """Different epochs hold different batches, those beside each other and those a few apart."""
+    """Different epochs hold different batches, and draw anew their order, the anchors, the leaks and the focal HPI."""
     sampler = make_sampler(table, alone(options))
 
-    def run(block: int, epoch: int) -> list[list[int]]:
-        return epoch_of(sampler, block * EPOCHS + epoch)
+    def look(block: int, place: int) -> Sight:
+        epoch = block * EPOCHS + place
+        return Sight(lambda: at_epoch(sampler, epoch), epoch)
 
-    found = _always_alike(combinations(range(EPOCHS), 2), run)
-    if found is not None:
-        where = f"epochs {found[0]} and {found[1]} of every {EPOCHS} up to {BLOCKS * EPOCHS}"
-        raise InvariantViolation(where, "the same batches", "different ones", "epochs-differ")
+    for aspect in aspects(CascadeOracle(table, options)):
+        found = _always_alike(aspect, combinations(range(EPOCHS), 2), look)
+        if found is not None:
+            where = f"epochs {found[0]} and {found[1]} of every {EPOCHS} up to {BLOCKS * EPOCHS}"
+            raise InvariantViolation(where, f"the same {aspect.name}", "different ones", "epochs-differ")
+
+
+def _pairs_of_seeds(epochs: range, aspect: Aspect) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Return the pairs of places ``(seed, epoch)`` to compare, seeds counted from the first of a block."""
+    places = [(seed, epoch) for seed in range(SEEDS) for epoch in epochs]
+    pairs = [(a, b) for a, b in combinations(places, 2) if a[0] != b[0]]
+    if len(epochs) > 1 and aspect is WHOLE:
+        pairs += [((0, 1), (factor, 0)) for factor in FACTORS]
+        pairs += [((0, factor), (1, 0)) for factor in FACTORS]
+    return pairs
 
 
 @invariant(
@@ -74,21 +104,21 @@ def check_epochs_differ(make_sampler: MakeSampler, table: pd.DataFrame, options:
     applies=lambda o: o.must_vary(),
 )
 def check_seeds_differ(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
-    """Different seeds give different batches, and no epoch of a seed is an epoch of a seed near it."""
+    """Different seeds give different batches, drawn anew in all, and no epoch of a seed is one of another seed."""
     alike = alone(options)
     epochs = range(EPOCHS_OF_SEED if hasattr(make_sampler(table, alike), "set_epoch") else 1)
     first = options.seed - options.seed % SEEDS
 
-    def run(block: int, place: tuple[int, int]) -> list[list[int]]:
-        seed = first + block * SEEDS + place[0]
-        return epoch_of(make_sampler(table, replace(alike, seed=seed)), place[1])
+    def look(block: int, place: tuple[int, int]) -> Sight:
+        seed, epoch = first + block * SEEDS + place[0], place[1]
+        return Sight(lambda: at_epoch(make_sampler(table, replace(alike, seed=seed)), epoch), epoch)
 
-    places = [(seed, epoch) for seed in range(SEEDS) for epoch in epochs]
-    found = _always_alike(((a, b) for a, b in combinations(places, 2) if a[0] != b[0]), run)
-    if found is not None:
-        here, there = (f"epoch {epoch} of seed {first + seed}" for seed, epoch in found)
-        where = f"{here} and {there}, and of every {SEEDS} seeds on up to {first + BLOCKS * SEEDS}"
-        raise InvariantViolation(where, "the same batches", "different ones", "seeds-differ")
+    for aspect in aspects(CascadeOracle(table, options)):
+        found = _always_alike(aspect, _pairs_of_seeds(epochs, aspect), look)
+        if found is not None:
+            here, there = (f"epoch {epoch} of seed {first + seed}" for seed, epoch in found)
+            where = f"{here} and {there}, and of every {SEEDS} seeds on up to {first + BLOCKS * SEEDS}"
+            raise InvariantViolation(where, f"the same {aspect.name}", "different ones", "seeds-differ")
 
 
 @invariant("epoch-kept", subject="sampler", needs=("set_epoch",))

@@ -284,7 +284,7 @@ class ReferenceSampler:
 
     def distance(self, anchor: int, focal: Fraction) -> Fraction:
         """Return how far an anchor is from the focal HPI, in hours."""
-        return abs(self.oracle.hpi(anchor) - focal)
+        return self.oracle.distance(anchor, focal)
 
     def label(self, anchor: int, focal: Fraction) -> str:
         """Return ``"focal"`` inside the window and ``"widened"`` outside."""

@@ -174,6 +174,10 @@ class CascadeOracle:
         """Largest distance of a focal anchor from the focal HPI, in hours."""
         return meant(self.options.temporal_window_hours)
 
+    def distance(self, anchor: int, focal: Fraction) -> Fraction:
+        """Return how far an anchor is from a focal HPI, in hours."""
+        return abs(self._times[anchor] - focal)
+
     def in_window(self, anchors: Iterable[int], focal: float | Fraction) -> list[int]:
         """Return those of the anchors that lie within the window."""
         inside = self._windows.get(center := meant(focal))
@@ -211,9 +215,10 @@ class CascadeOracle:
         owners = [group for group in self.groups if math.floor(self.share(group)) >= 1]
         if len(owners) > 1:
             return True
-        return any(self._stratum_varies(group, condition) for group in owners for condition in self.strata[group])
+        return any(self.stratum_varies(group, condition) for group in owners for condition in self.strata[group])
 
-    def _stratum_varies(self, group: Label | None, condition: Label | None) -> bool:
+    def stratum_varies(self, group: Label | None, condition: Label | None) -> bool:
+        """Tell whether every batch of an experiment takes some but not all anchors of a stratum, each alike likely."""
         stratum, quota = self.strata[group][condition], self.quotas(group)[condition]
         few, many = floor_and_ceiling(quota)
         if few < 1 or self.options.exclusive_by:

@@ -12,7 +12,7 @@ from dynaclr_strategies.codec import yaml_text
 from dynaclr_strategies.invariants.base import INVARIANTS, InvariantViolation
 from dynaclr_strategies.reproduction.attached import FailedCase
 from dynaclr_strategies.reproduction.case_files import CannotRunError, case_text, check_harmless, digest
-from dynaclr_strategies.reproduction.names import maker_note, sampler_option
+from dynaclr_strategies.reproduction.names import maker_note, needed_beside, sampler_option
 from dynaclr_strategies.reproduction.pictures import draw_picture
 from dynaclr_strategies.subjects import SUBJECTS
 
@@ -108,7 +108,7 @@ def _readme(failed: FailedCase, problem: BaseException, contents: list[str], has
         "## How to see it on your machine",
         _WHERE,
         f"```sh\n{replay_command(name, failed.maker)}\n```",
-        maker_note(failed.maker) or "",
+        maker_note(failed.maker) or needed_beside(failed.maker) or "",
         _KEEP,
         "## The case",
         f"```yaml\n{yaml_text(failed.case.to_plain())}```",

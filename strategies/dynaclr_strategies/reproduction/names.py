@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["can_be_imported", "found_in", "is_label", "maker_name", "maker_note", "sampler_option"]
+__all__ = ["can_be_imported", "found_in", "is_label", "maker_name", "maker_note", "needed_beside", "sampler_option"]
 
 _LABEL = re.compile(r"[\w<][\w.<>-]{0,200}:[\w.<>-]{1,200}")
 
@@ -36,17 +36,31 @@ def _is_found(make: Callable[..., Any], module: str, name: str) -> bool:
     return found is make or (hasattr(make, "__self__") and bool(found == make))
 
 
-def found_in(maker: str | None) -> str | None:
-    """Return where this process found a maker's module, if a new one would not look there; a sentence."""
+def _folder_of(maker: str | None) -> Path | None:
+    """Return where this process found a maker's module; None if it is installed, or was not found by its name."""
     name = (maker or "").partition(":")[0]
     module = sys.modules.get(name)
     file = getattr(module, "__file__", None)
     if not maker or not can_be_imported(maker) or file is None:
         return None
     folder = Path(file).absolute().parents[name.count(".") + hasattr(module, "__path__")]
-    if folder == Path.cwd() or folder.is_relative_to(sys.prefix):
+    return None if folder.is_relative_to(sys.prefix) else folder
+
+
+def found_in(maker: str | None) -> str | None:
+    """Return where this process found a maker's module, if a new one would not look there; a sentence."""
+    name, folder = (maker or "").partition(":")[0], _folder_of(maker)
+    if folder is None or folder == Path.cwd():
         return None
     return f"the module {name} was found in {folder}: replay from there, or name the folder in PYTHONPATH"
+
+
+def needed_beside(maker: str | None) -> str | None:
+    """Return what somebody on another machine needs besides a bundle, if a maker is not installed; a sentence."""
+    if _folder_of(maker) is None:
+        return None
+    name = (maker or "").partition(":")[0]
+    return f"The module `{name}` has to be found: installed, or in a folder that `PYTHONPATH` names."
 
 
 def is_label(maker: object) -> bool:

@@ -76,7 +76,9 @@ def replay(path: Path, maker: str | None = None) -> Replay:
         why_not = watched.unfit or _not_the_subjects(problem, is_made=watched.is_called)
         if why_not is not None:
             return Replay(Verdict.CANNOT_RUN, why_not)
-        return Replay(Verdict.FAILS, str(problem) or type(problem).__name__)
+        text = str(problem) or type(problem).__name__
+        before = f"; before, it was: {stored.message}" if stored.message not in {"", str(problem)} else ""
+        return Replay(Verdict.FAILS, text + before)
     if undecided:
         return Replay(Verdict.CANNOT_RUN, f"law {failed.law!r} cannot be judged on the case: {undecided[0]}")
     if not applies:
