@@ -132,7 +132,7 @@ class TheSameOrderEveryEpoch(ReferenceSampler):
         return super().schedule(0, lap)
 
 
-@witness("experiment-unbiased")
+@witness("experiment-unbiased", case(batch_size=7))
 class ExperimentRestToTheLast(ReferenceSampler):
     """Rounds the experiments' shares with the same offset in every epoch, so that one always gains."""
 

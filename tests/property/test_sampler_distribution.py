@@ -55,6 +55,13 @@ def test_experiment_order(case: SamplerCase) -> None:
 
 
 @STATISTICAL
+@given(case=sampler_cases(tables=SMALL, experiment_aware=ON))
+def test_experiment_unbiased(case: SamplerCase) -> None:
+    """Over epochs the mean number of batches of each experiment is its share."""
+    hold("experiment-unbiased", case)
+
+
+@STATISTICAL
 @given(case=sampler_cases(tables=SMALL, experiment_aware=ON, exclusive_by=NOBODY).filter(_leaks))
 def test_leak_uniform(case: SamplerCase) -> None:
     """Every anchor of the other experiments leaks alike."""

@@ -47,6 +47,7 @@ CASES = {
         _case(batch_size=5, leaky=0.3, condition_ratio=(("c", 0.3), ("d", 1 / 3), ("e", 0.1))),
     ],
     "experiment-order": [_case(batch_size=7, experiment_weights=(("a", 1.0), ("b", 0.5), ("f", 3.0)))],
+    "experiment-unbiased": [_case(batch_size=10, experiment_weights=(("a", 1.0), ("b", 0.1), ("f", 3.0)))],
     "leak-uniform": [_case(batch_size=5, leaky=0.4), _case(batch_size=3, leaky=1 / 3, **ENRICHED)],
     "plain-when-global": [_case(batch_size=4, **ENRICHED)],
     "focal-hpi-uniform": [_case(batch_size=4, **ENRICHED), _case(batch_size=4, exclusive_by="lineage_id", **ENRICHED)],

@@ -129,8 +129,14 @@ def test_random_access(case: SamplerCase) -> None:
 @settings(max_examples=max(10, settings().max_examples // 2))
 @given(case=sampler_cases(tables=SMALL))
 def test_resume(case: SamplerCase) -> None:
-    """A state goes on where it was taken, and nowhere else."""
+    """A state goes on where it was taken."""
     hold("resume", case)
+
+
+@given(case=sampler_cases())
+def test_state_refused(case: SamplerCase) -> None:
+    """A state of another table or of other options is refused."""
+    hold("state-refused", case)
 
 
 @settings(max_examples=max(10, settings().max_examples // 2))

@@ -38,7 +38,7 @@ __all__ = [
 FALSE_ALARM = 1e-14 / 2
 DRAWN_BATCHES = 300
 """How many batches the statistical laws look at, unless they are told otherwise."""
-COUNTED_BATCHES = 2000
+COUNTED_BATCHES = 1000
 """How many the law looks at whose coins fall once an epoch."""
 
 _FEWEST_EPOCHS = 48  # of a coin of one half that never falls, fewer do not tell
