@@ -131,6 +131,7 @@ def test_a_run_without_a_logger_writes_no_configuration(folder: Path, registry: 
 
 
 ENCODER = "model__init_args__encoder"
+TRANSFORMS = "data__init_args__normalizations"
 MISTAKES = {
     "backbone": ({f"{ENCODER}__init_args__backbone": "convnext_zpto"}, "did you mean 'convnext_zepto'"),
     "encoder parameter": (
@@ -147,7 +148,10 @@ MISTAKES = {
     ),
     "module of a class": ({f"{ENCODER}__class_path": "dynaclr.encodr.X"}, "'dynaclr.encodr.X' does not exist"),
     "loss": ({"model__init_args__loss_function__init_args__beta": -1}, "beta=-1.0 must be a finite number from 0 to"),
-    "schedule": ({"model__init_args__schedule": "Cosine"}, "model.schedule needs Literal['Constant', 'WarmupCosine']"),
+    "schedule": (
+        {"model__init_args__schedule": "Cosine"},
+        "model.schedule needs one of 'Constant', 'WarmupC",
+    ),
     "checkpoint of the model": ({"model__init_args__ckpt_path": "nope.ckpt"}, "ckpt_path='nope.ckpt' does not exist"),
     "trainer key": ({"trainer__max_epocs": 1}, "'trainer.max_epocs' that nobody reads; did you mean 'max_epochs'?"),
     "accelerator": ({"trainer__accelerator": "cpuu"}, "accelerator='cpuu'"),
@@ -155,7 +159,30 @@ MISTAKES = {
         {"trainer__callbacks": [{"class_path": "lightning.pytorch.callbacks.ModelCheckpont"}]},
         "did you mean 'ModelCheckpoint'?",
     ),
-    "top key": ({"modle": {"lr": 1}}, "'modle.lr' that nobody reads; did you mean 'model'?"),  # codespell:ignore modle
+    "top key": ({"modle": {"lr": 1}}, "'modle' that nobody reads; did you mean 'model'?"),  # codespell:ignore modle
+    "empty section": ({"trainr": {}}, "a key 'trainr' that nobody reads; did you mean 'trainer'?"),
+    "any of several types": ({"data__init_args__group_by": 3}, "data.group_by needs str or list, got 3"),
+    "or none": ({"trainer__max_epochs": "many"}, "trainer.max_epochs needs int, got 'many'"),
+    "one of some words": (
+        {"trainer__precision": "mixed"},
+        "'32-true', '64-true' or one of '64', '32', '16'",
+    ),
+    "transform": (
+        {TRANSFORMS: [{"class_path": "dynaclr.transforms.NormalizeSample", "init_args": {"keys": ["ch_0"]}}]},
+        "data.normalizations: class_path 'dynaclr.transforms.NormalizeSample' does not exist; did you mean 'Normaliz",
+    ),
+    "transform parameter": (
+        {TRANSFORMS: [{"class_path": "dynaclr.transforms.NormalizeSampled", "init_args": {"key": ["ch_0"]}}]},
+        "data.normalizations: NormalizeSampled has no parameter 'key'; did you mean 'keys'?",
+    ),
+    "transform type": (
+        {TRANSFORMS: [{"class_path": "dynaclr.transforms.NormalizeSampled", "init_args": {"keys": 3}}]},
+        "data.normalizations.keys needs list or str, got 3",
+    ),
+    "no list of transforms": (
+        {TRANSFORMS: {"class_path": "dynaclr.transforms.NormalizeSampled"}},
+        "data.normalizations needs list, got {'class_path'",
+    ),
     "data parameter": ({"data__init_args__batchsize": 4}, "no parameter 'batchsize'; did you mean 'batch_size'?"),
     "validation experiment": ({"data__init_args__val_experiments": ["exp_gamma"]}, "exp_gamma"),
     "registry": ({"data__init_args__experiments_yaml": "nope.yml"}, "there is no file 'nope.yml'"),

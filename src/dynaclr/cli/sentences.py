@@ -24,6 +24,14 @@ _NOISE = re.compile(
     r"Expected a <class 'NoneType'>|a class path \(str\)|a dict with"
 )
 
+_PREFIX = re.compile(
+    r'Parser key "(?P<key>[^"]*)":\s*|'
+    r"Problem with given class_path '(?P<owner>[^']*)':\s*|"
+    r"Type .*? expects a function or a callable class:\s*"
+)
+_MADE = re.compile(r"\. Got value: Namespace\(class_path='([^']*)'.*")
+_ONE_TYPE = re.compile(r"Expected an? (<class '[\w.]+'>|[\w.]+\[.*\])")
+
 
 class ConfigurationError(DynaclrError):
     """Values of a configuration from which nothing can be made."""
@@ -82,24 +90,36 @@ def plain_sentence(message: str) -> str:
     """
     keys: list[str] = []
     owner = ""
-    for line in _lines(message):
-        key = re.match(r'Parser key "([^"]*)":\s*', line)
-        if key:
-            keys.append(key[1])
-        rest = line[key.end() :] if key else line
-        problem = re.match(r"Problem with given class_path '([^']*)':\s*", rest)
-        if problem:
-            owner, rest = problem[1], rest[problem.end() :]
+    lines = list(_lines(message))
+    for place, line in enumerate(lines):
+        rest = line
+        while (prefix := _PREFIX.match(rest)) is not None:
+            keys += [prefix["key"]] if prefix["key"] else []
+            owner, rest = prefix["owner"] or owner, rest[prefix.end() :]
+        # What is made by a callable stands behind the complaint about it.
+        if (made := _MADE.search(rest)) is not None:
+            owner, rest = made[1], rest[: made.start()]
         if rest and not _NOISE.match(rest):
-            return _reworded(".".join(keys), owner, rest)
+            return _of_any_type(".".join(keys), lines[place:]) or _reworded(".".join(keys), owner, rest)
     return " ".join(message.split())
 
 
 def _lines(message: str) -> Iterator[str]:
-    for line in message.splitlines():
+    for line in message.replace("\u200b", "").splitlines():  # jsonargparse hides names such as "keys" with it
         text = line.strip().removeprefix("- ")
         if text:
             yield text
+
+
+def _of_any_type(key: str, lines: list[str]) -> str | None:
+    """Return what to say of a value that is of none of several types; None if the first line is no such complaint."""
+    if not _ONE_TYPE.fullmatch(lines[0]):
+        return None
+    until = next((place for place, line in enumerate(lines) if line.startswith("Given value: ")), len(lines))
+    found = [match[1] for line in lines[:until] if (match := _ONE_TYPE.fullmatch(line)) and "NoneType" not in line]
+    given = [_MADE.sub("", line.removeprefix("Given value: ")) for line in lines[until : until + 1]]
+    needed = " or ".join(dict.fromkeys(map(_type_name, found)))
+    return f"{key} needs {needed}" + "".join(f", got {_value(text)!r}" for text in given)
 
 
 def _reworded(key: str, owner: str, complaint: str) -> str:
@@ -127,7 +147,9 @@ def _reworded(key: str, owner: str, complaint: str) -> str:
 
 
 def _type_name(text: str) -> str:
-    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("typing.", "")
+    name = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("typing.", "")
+    choice = re.fullmatch(r"Literal\[(.*)\]", name)
+    return f"one of {choice[1]}" if choice else {"Sequence": "list", "Mapping": "mapping"}.get(name, name)
 
 
 def _value(text: str) -> object:
@@ -155,6 +177,4 @@ def _names_in(module: str) -> Iterable[str]:
 
 def _nearest_option(option: str) -> str:
     section, _, name = option.rpartition(".")
-    if section == "trainer":
-        return did_you_mean(name, _parameters_of("lightning.pytorch.Trainer"))
-    return did_you_mean(option.partition(".")[0], ("seed_everything", "trainer", "model", "data", "ckpt_path"))
+    return did_you_mean(name, _parameters_of("lightning.pytorch.Trainer")) if section == "trainer" else ""

@@ -18,7 +18,7 @@ import dynaclr
 from dynaclr.cli.sentences import ConfigurationError, plain_sentence
 from dynaclr.embeddings import EmbeddingWriter
 from dynaclr.engine import ContrastiveModule
-from dynaclr.errors import DynaclrError
+from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.files import read_yaml
 from dynaclr.weights import check_checkpoint, check_weights
 
@@ -86,13 +86,24 @@ class TrainingCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the arguments, with a look at the files they name that says what is wrong with them."""
         for path in _config_paths(args):
-            if not isinstance(read_yaml(path), dict):
+            if not isinstance(content := read_yaml(path), dict):
                 raise ConfigurationError(f"the configuration {path!r} needs keys such as model, data and trainer")
+            self._check_sections(args[0], content)
         self.config = parser.parse_args(args)
         command = self.config.get("subcommand")
         checkpoint = _local_checkpoint(self.config[command].get("ckpt_path") if command else None)
         if checkpoint is not None:  # Lightning opens it next
             check_checkpoint(checkpoint, resumes=command == "fit")
+
+    def _check_sections(self, command: str, content: dict[str, Any]) -> None:
+        """Refuse what the parser takes for nothing: a section without content that it does not know."""
+        parser = self._subcommand_parsers[command]
+        known = {action.dest.partition(".")[0] for action in parser._actions}  # noqa: SLF001  argparse has no other way
+        for key in content:
+            if key not in known:
+                raise ConfigurationError(
+                    f"the configuration has a key {key!r} that nobody reads{did_you_mean(str(key), sorted(known))}"
+                )
 
     def before_instantiate_classes(self) -> None:
         """Look for the files that are needed later, before anything expensive begins."""
