@@ -495,6 +495,20 @@ def test_an_interruption_is_never_lost(command: Callable[[object], None], monkey
     assert sys.unraisablehook is hook
 
 
+def _import_what_is_compiled(_: object) -> None:
+    raise ImportError("initialization failed") from KeyboardInterrupt()  # as TensorStore does
+
+
+def test_an_interruption_that_became_another_error_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Compiled modules that are interrupted while they are imported say that they cannot be imported."""
+    monkeypatch.setitem(COMMANDS, "command", Command("", "simple", "command"))
+    monkeypatch.setattr(simple, "command", _import_what_is_compiled, raising=False)
+    assert main(["command"]) == 130
+    assert errors_of(capsys) == []
+
+
 def test_a_finalizer_that_fails_is_reported_as_ever(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

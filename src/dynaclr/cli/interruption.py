@@ -13,9 +13,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
-__all__ = ["repeating_lost_interruptions"]
+__all__ = ["is_interruption", "repeating_lost_interruptions"]
 
 _PAUSE_SECONDS = 0.01
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Tell whether an error is what became of a `KeyboardInterrupt`, as in compiled modules that are being imported."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, KeyboardInterrupt):
+        seen = seen.__cause__
+    return seen is not None
 
 
 @contextmanager

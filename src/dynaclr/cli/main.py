@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import NamedTuple
 
-from dynaclr.cli.interruption import repeating_lost_interruptions
+from dynaclr.cli.interruption import is_interruption, repeating_lost_interruptions
 from dynaclr.cli.sentences import sentence_of
 from dynaclr.errors import DynaclrError, did_you_mean
 
@@ -73,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
     except Exception as error:
+        if is_interruption(error):
+            return EXIT_INTERRUPTED
         sentence = sentence_of(error)
         if sentence is None:
             raise
