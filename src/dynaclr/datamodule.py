@@ -267,6 +267,8 @@ class MultiExperimentDataModule(LightningDataModule):
     def train_dataloader(self) -> ResumableBatchLoader:
         """Return the loader of this rank's training batches."""
         index, sampler = _made(self.train_index, "fit"), _made(self.train_sampler, "fit")
+        if sampler.batch_size != self.batch_size:  # Lightning's BatchSizeFinder sets it, and asks for a loader anew
+            sampler = self.train_sampler = self._sampler(index)
         if self._train_loader is not None:
             self._train_loader.close()
         trainer = self.trainer

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import BatchSizeFinder, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from runs import LIGHTNING_WARNINGS, Recorder, digest, make_data, make_model, make_trainer, write_two_experiments
 
@@ -305,6 +305,29 @@ def test_loaders_made_anew_every_epoch_go_on_alike() -> None:
             seen.append((recorder.trained, recorder.validated))
         assert seen[0] == seen[1]
         assert readers() == []
+
+
+class Sizes(Callback):
+    """Keeps how many anchors each training batch had."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        """Count the anchors."""
+        self.seen.append(len(batch["anchor"]))
+
+
+def test_lightnings_search_for_a_batch_size_trains_on_batches_of_that_size() -> None:
+    """It sets the size of the data module and asks for its loader anew; it would find any size fit otherwise."""
+    sizes, finder = Sizes(), BatchSizeFinder(mode="power", steps_per_trial=1, init_val=2, max_trials=3)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        data = make_data(write_two_experiments(root), batch_size=2)
+        trainer = make_trainer(root, callbacks=[finder, sizes], max_epochs=1, num_sanity_val_steps=0)
+        trainer.fit(make_model(), datamodule=data)
+    assert sizes.seen == [8] * 3
+    assert data.batch_size == 8
 
 
 def test_overfitting_on_batches_is_refused_in_words() -> None:

@@ -87,8 +87,9 @@ def hold_law(
     test = _test_of(law, contract, _settings(law, examples, request.config), tried, undecided)
     try:
         test()
-        if law == ELSEWHERE:
-            found["note"] = _elsewhere(contract, tried)
+        found["note"] = f"on {len(tried)} cases"
+        if law == ELSEWHERE and (untried := _elsewhere(contract, tried)):
+            found["note"] = untried
         elif undecided:
             cases = len(tried) + len(undecided)
             found["note"] = f"{len(undecided)} of {cases} cases could not be judged: {undecided[-1]}"

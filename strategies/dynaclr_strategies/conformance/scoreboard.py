@@ -35,7 +35,7 @@ class Score:
         ``"holds"``, ``"BROKEN"``, ``"known"`` (broken, and listed), ``"STALE"`` (listed, but it holds or is not
         claimed) or ``"skipped"``.
     detail
-        The shrunk example, why there is none, or what was not tried though the law holds.
+        The shrunk example, why there is none, on how many cases the law holds, or what was not tried.
     """
 
     sampler: str

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from dynaclr_strategies.invariants.base import invariant
-from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, blame, observed
+from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, blame, observed, span
 from dynaclr_strategies.oracles.sampler import CascadeOracle, floor_and_ceiling, meant
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
 
@@ -250,7 +250,7 @@ def _without_repeats(oracle: CascadeOracle, batch: Batch, owner: Label | None) -
                 seen = f"anchor {anchor} occurs {counts[anchor]} times among {len(drawn)} of {name}"
                 fair = most if counts[anchor] > most else fewest
                 offenders = [a for a in drawn if counts[a] > fair]
-                return seen, f"{fewest} to {most} times, as it holds {len(available)} anchors", offenders
+                return seen, f"{span(fewest, most)} times, as it holds {len(available)} anchors", offenders
     return None
 
 

@@ -19,7 +19,15 @@ import pandas as pd
 
 from dynaclr_strategies.invariants.base import InvariantViolation, UndecidedError, invariant
 from dynaclr_strategies.invariants.nearness import used
-from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, alone, at_epoch, blame, global_batches
+from dynaclr_strategies.invariants.sampler_runs import (
+    Batch,
+    MakeSampler,
+    alone,
+    at_epoch,
+    blame,
+    global_batches,
+    span,
+)
 from dynaclr_strategies.oracles.sampler import CascadeOracle, floor_and_ceiling
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
 
@@ -92,7 +100,7 @@ def check_experiment_share(make_sampler: MakeSampler, table: pd.DataFrame, optio
                 raise InvariantViolation(
                     f"epoch {batches[0].epoch if batches else 0}",
                     f"{certain} of {len(batches)} batches belong to {group!r}",
-                    f"{fewest} to {most} of {oracle.num_batches}, as its share is {float(oracle.share(group)):.4g}",
+                    f"{span(fewest, most)} of {oracle.num_batches}, as its share is {float(oracle.share(group)):.4g}",
                     "experiment-share",
                 )
 

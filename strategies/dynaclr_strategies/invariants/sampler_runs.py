@@ -25,6 +25,7 @@ __all__ = [
     "global_batches",
     "observed",
     "on_ranks",
+    "span",
     "transcript",
 ]
 
@@ -138,6 +139,11 @@ def global_batches(
             produced += 1
         if produced >= wanted or not hasattr(sampler, "set_epoch"):
             return
+
+
+def span(fewest: int, most: int) -> str:
+    """Return two numbers as what may lie between them."""
+    return str(most) if fewest == most else f"{fewest} to {most}"
 
 
 def compare(seen: list[list[int]], expected: list[list[int]], law: str, what: str) -> None:
