@@ -282,6 +282,18 @@ class EachRankReadsAll(MultiExperimentDataModule):
 
 
 @witness("ranks-share-out")
+class OneRankPredictsAll(MultiExperimentDataModule):
+    """Predicts everything on the first rank, and nothing on the others."""
+
+    def predict_dataloader(self) -> Any:
+        """Return a loader of all rows, or of none."""
+        assert self.predict_index is not None
+        dataset = self._dataset(self.predict_index, fit=False)
+        rank = super()._ranks()[1]
+        return BatchLoader(dataset, batch_sampler=[[row] for row in range(len(dataset))] if rank == 0 else [])
+
+
+@witness("ranks-share-out")
 class UnequalSteps(MultiExperimentDataModule):
     """Leaves the last ranks without a batch where there are not enough for all."""
 

@@ -204,12 +204,18 @@ def check_predict_in_order(make: Any, case: DataModuleCase, root: Path) -> None:
 
 @invariant("ranks-share-out", subject="datamodule")
 def check_ranks_share_out(make: Any, case: DataModuleCase, root: Path) -> None:
-    """Ranks share out what one alone reads: predictions once each, validation in equally many steps without a gap."""
+    """Ranks share out what one alone reads: predictions once each, nobody idle, validation in equal steps, no gap."""
     trainers = _ranks()
     alone = set_up(make, case, root / "alone", "predict")
     ranks = [set_up(make, case, root / f"predict {rank}", "predict", one) for rank, one in enumerate(trainers)]
-    predicted = [one for datamodule in ranks for one in _predicted(datamodule)]
-    _check_each_once(f"prediction on {RANKS} ranks", predicted, _predicted(alone), "ranks-share-out")
+    whole, shares = _predicted(alone), [_predicted(datamodule) for datamodule in ranks]
+    if idle := [rank for rank, share in enumerate(shares) if not share]:
+        where = f"prediction on {RANKS} ranks"
+        raise InvariantViolation(where, f"no batch on ranks {idle}", "one at least, or others wait", "ranks-share-out")
+    # Whoever has nothing left repeats the first.
+    wanted = whole + whole[:1] * (RANKS - len(whole))
+    predicted = [one for share in shares for one in share]
+    _check_each_once(f"prediction on {RANKS} ranks", predicted, wanted, "ranks-share-out")
     if case.val_experiments:
         _check_validation_shared(make, case, root, trainers)
 
