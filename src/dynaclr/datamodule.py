@@ -231,10 +231,6 @@ class MultiExperimentDataModule(LightningDataModule):
             check_trainer(self.trainer)
         registry = self.registry = ExperimentRegistry.from_yaml(self.experiments_yaml)
         self.transforms.check_channels(registry.num_source_channels)
-        if self.trainer is not None and self.transforms.keep_shapes:
-            depth = len(range(self.z_range.stop)[self.z_range])
-            shape = (self.batch_size, registry.num_source_channels, depth, *self.final_yx_patch_size)
-            check_encoder(self.trainer, shape)
         split = split_experiments(registry, self.val_experiments)
         if stage == "fit":
             self.train_index = self._index(registry, split.train, self.tau_range)
@@ -359,6 +355,10 @@ class MultiExperimentDataModule(LightningDataModule):
             entries_for(registry, names, self.include_wells),
             entries_for(registry, names, self.exclude_fovs),
         )
+        if self.trainer is not None and self.transforms.keep_shapes:
+            depth = index.z_range.stop - index.z_range.start
+            shape = (self.batch_size, registry.num_source_channels, depth, *self.final_yx_patch_size)
+            check_encoder(self.trainer, shape)
         self._check_statistics(index)
         return index
 
