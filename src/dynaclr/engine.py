@@ -135,6 +135,7 @@ class ContrastiveModule(LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Batch:  # noqa: ARG002  (Lightning passes it)
         """Return ``features``, ``projections`` and the ``index`` of who they belong to."""
+        _check_is_dictionary(batch)
         features, projections = self(batch["anchor"])
         return {"features": features, "projections": projections, "index": batch.get("index")}
 
@@ -171,6 +172,7 @@ class ContrastiveModule(LightningModule):
         self._log_samples("val")
 
     def _step(self, batch: Batch, batch_idx: int, stage: Stage) -> Tensor:
+        _check_is_dictionary(batch)
         missing = [name for name in _needed_views(self.loss_function) if name not in batch]
         if missing:
             raise DynaclrError(
@@ -323,6 +325,15 @@ def _check_loss(loss: nn.Module) -> None:
         raise DynaclrError(
             f"loss_function={loss!r} needs to be NTXentHCL, another loss of pytorch-metric-learning such as "
             "NTXentLoss, torch.nn.TripletMarginLoss or torch.nn.CosineEmbeddingLoss"
+        )
+
+
+def _check_is_dictionary(batch: object) -> None:
+    """Refuse what data modules of other models yield."""
+    if not isinstance(batch, Mapping):
+        raise DynaclrError(
+            f"the batch is a {type(batch).__name__}, but needs to be a dictionary with images (B, C, Z, Y, X) under "
+            "'anchor' and, to train or validate, under 'positive'"
         )
 
 

@@ -176,6 +176,17 @@ def test_a_batch_without_negatives_is_named(loss: nn.Module) -> None:
         trainer(folder).fit(module(loss), loader())
 
 
+def test_batches_of_other_models_are_refused_in_words() -> None:
+    """A tuple of images and labels, say, has no names for them."""
+    batches = DataLoader([(torch.zeros(2, 1, 1, 8, 8), torch.zeros(2))], batch_size=None)
+    for run in ("fit", "validate", "predict"):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            pytest.raises(DynaclrError, match="the batch is a list, but needs to be a dictionary with images"),
+        ):
+            getattr(trainer(folder), run)(module(NTXentHCL()), batches)
+
+
 def test_masking_without_lineage_is_named() -> None:
     """`mask_same_lineage` without lineages in the batch is an error, not an unmasked loss."""
     batches = [{key: value for key, value in Batches()[0].items() if key != "lineage"}]
