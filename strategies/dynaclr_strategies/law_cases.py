@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dynaclr_strategies.augment_cases import augment_cases
 from dynaclr_strategies.codec import Plain
-from dynaclr_strategies.conformance.contract import SUBJECTS, Claims
+from dynaclr_strategies.conformance.contract import Claims
 from dynaclr_strategies.conformance.plans import drawn_cases
 from dynaclr_strategies.datamodule_cases import datamodule_cases, training_cases
 from dynaclr_strategies.dataset_cases import dataset_cases
@@ -18,6 +18,7 @@ from dynaclr_strategies.embeddings import loss_cases
 from dynaclr_strategies.faults import faults
 from dynaclr_strategies.invariants import INVARIANTS
 from dynaclr_strategies.loss_descriptions import AugmentCase, LossCase, Transform
+from dynaclr_strategies.subjects.sampler import OF_SAMPLERS
 from dynaclr_strategies.table_cases import index_cases, registry_cases
 
 __all__ = ["law_cases"]
@@ -116,4 +117,4 @@ def law_cases(law: str) -> st.SearchStrategy[Plain]:
     subject = INVARIANTS[law].subject
     if law in _OF_LAW:
         return _OF_LAW[law]()
-    return drawn_cases(law, _OURS) if subject in SUBJECTS else _OF_SUBJECT[subject]()
+    return drawn_cases(law, _OURS) if subject in OF_SAMPLERS else _OF_SUBJECT[subject]()

@@ -14,8 +14,9 @@ from dynaclr_strategies.options import PLAIN_TABLE
 from dynaclr_strategies.reproduction.case_files import CannotRunError
 from dynaclr_strategies.reproduction.makers import load_maker, look_into
 from dynaclr_strategies.sampler_descriptions import SamplerCase, SamplerOptions
+from dynaclr_strategies.subjects.sampler import OF_SAMPLERS
 
-__all__ = ["AXES", "METHODS", "SUBJECTS", "Claims", "Contract", "ContractError", "contract_of"]
+__all__ = ["AXES", "METHODS", "Claims", "Contract", "ContractError", "contract_of"]
 
 MakeSampler = Callable[[pd.DataFrame, SamplerOptions], Any]
 
@@ -39,9 +40,6 @@ METHODS = {
     "length": ("__len__",),
 }
 """The methods that each claim is about."""
-
-SUBJECTS = ("sampler", "life")
-"""The subjects whose laws a sampler is held to."""
 
 _ON: dict[str, dict[str, Any]] = {
     "experiment": {"experiment_aware": True},
@@ -112,7 +110,7 @@ class Claims:
                 raise ContractError(f"axes={self.axes!r} has {axis!r}, but needs {other!r} with it")
         if isinstance(self.always, str) or not set(self.always) <= set(_ON) & set(self.axes):
             raise ContractError(f"always={self.always!r} needs to be a collection of those of {list(_ON)} in axes")
-        laws = [law.law for law in INVARIANTS.values() if law.subject in SUBJECTS]
+        laws = [law.law for law in INVARIANTS.values() if law.subject in OF_SAMPLERS]
         for name in set(self.without) - set(laws):
             raise ContractError(f"without={self.without!r} has {name!r}, but needs laws of the sampler: {laws}")
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from dynaclr_strategies.conformance.contract import METHODS, SUBJECTS, Claims
+from dynaclr_strategies.conformance.contract import METHODS, Claims
 from dynaclr_strategies.from_types import life_cases
 from dynaclr_strategies.invariants import INVARIANTS
 from dynaclr_strategies.options import sampler_cases
 from dynaclr_strategies.sampler_descriptions import LifeCase, SamplerCase
+from dynaclr_strategies.subjects.sampler import OF_SAMPLERS
 from dynaclr_strategies.tables import anchor_tables
 
 __all__ = ["LAWS", "PLANS", "Plan", "drawn_cases", "why_not"]
@@ -20,7 +21,7 @@ __all__ = ["LAWS", "PLANS", "Plan", "drawn_cases", "why_not"]
 LAWS = tuple(
     law.law
     for law in sorted(INVARIANTS.values(), key=lambda law: (law.number is None, law.number))
-    if law.subject in SUBJECTS
+    if law.subject in OF_SAMPLERS
 )
 """The laws of the sampler, in the order of the page on the cascade, and that of its whole life."""
 

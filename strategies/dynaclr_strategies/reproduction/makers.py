@@ -11,11 +11,9 @@ from typing import Any
 
 from dynaclr_strategies.reproduction.case_files import CannotRunError
 from dynaclr_strategies.subjects import SUBJECTS
+from dynaclr_strategies.subjects.sampler import OF_SAMPLERS
 
 __all__ = ["WatchedMaker", "load_maker", "look_into"]
-
-_OF_BATCHES = {"sampler", "life"}
-"""Subjects whose makers return an iterable."""
 
 
 def look_into(folder: str) -> None:
@@ -100,7 +98,7 @@ class WatchedMaker:
             if problem.__traceback__ is not None and problem.__traceback__.tb_next is None:
                 self.unfit = f"sampler={self._spec!r} needs to take {self._taken()}, but {_in_one_line(problem)}"
             raise
-        if self._subject.name in _OF_BATCHES and not hasattr(made, "__iter__"):
+        if self._subject.name in OF_SAMPLERS and not hasattr(made, "__iter__"):
             self.unfit = (
                 f"sampler={self._spec!r} returned {reprlib.repr(made)}, but needs to return an iterable of batches"
             )

@@ -13,7 +13,10 @@ from dynaclr_strategies.oracles.sampler import CascadeOracle
 from dynaclr_strategies.sampler_descriptions import LifeCase, SamplerCase, SamplerOptions
 from dynaclr_strategies.subjects.base import Subject, subject
 
-__all__ = ["make_flexible"]
+__all__ = ["OF_SAMPLERS", "make_flexible"]
+
+OF_SAMPLERS = ("sampler", "life")
+"""The subjects that are about samplers: their makers return an iterable of batches."""
 
 
 def make_flexible(table: pd.DataFrame, options: SamplerOptions) -> Any:
