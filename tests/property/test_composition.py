@@ -60,7 +60,7 @@ def test_batches_that_share_a_value_are_counted(values: list[int], data: st.Data
     table = anchors_of({"x": [0.0] * 6}, lineage_id=values)
     rows = data.draw(st.lists(st.lists(st.integers(0, 5), min_size=3, max_size=3), min_size=1, max_size=4))
     place = np.array(rows)
-    part = Part(Role.PRIMARY, np.repeat(np.arange(len(rows)), 3), place.ravel())
+    part = Part(Role.PRIMARY, np.full(len(rows), 3), place.ravel())
     composed = Composition([part], len(rows), None, np.full(len(rows), -1))
     exclusive = FlexibleBatchSampler(table, 2, exclusive_by="lineage_id")._cascade
     held = [[values[anchor] for anchor in anchors] for anchors in exclusive.rows(composed)]

@@ -44,14 +44,14 @@ class Part(NamedTuple):
     ----------
     role
         The reason.
-    batch : ndarray of int64, shape (M,)
-        Positions of the batches in the chunk, ascending.
-    place : ndarray of int64, shape (M,)
-        Positions of the anchors in `Strata.order`.
+    counts : ndarray of int64, shape (K,)
+        How many of them each batch of the chunk has.
+    place : ndarray of int64, shape (counts.sum(),)
+        Positions of the anchors in `Strata.order`, batch after batch.
     """
 
     role: Role
-    batch: Ints
+    counts: Ints
     place: Ints
 
 
@@ -91,12 +91,12 @@ class Composition:
         if len(self.parts) == 1:
             together = values[0].reshape(self.batches, -1)
         else:
-            counts = [np.bincount(part.batch, minlength=self.batches) for part in self.parts]
+            counts = [part.counts for part in self.parts]
             flat = np.empty(sum(map(len, values)), dtype=np.int64)
             begin = starts_of(np.sum(counts, axis=0))[:-1]
             for value, count in zip(values, counts, strict=True):
                 flat[runs(begin, count)] = value
-                begin += count
+                begin = begin + count
             together = flat.reshape(self.batches, -1)
         if self.order is None:
             return together
@@ -156,20 +156,23 @@ def enriched(recipe: Recipe, epoch: int, shares: Shares, chunk: Ints, group: Int
         return keys(recipe.seed, epoch, purpose, number, shares.stratum)
 
     # Where the stratum is smaller than what is asked of it, whole copies of it come first; what is left is distinct.
-    copies_run, copies = balanced(size, near // size * size, key("copies"))
+    copied = near // size * size
+    copies_run, copies = balanced(size, copied, key("copies"))
     run, place = focus.draw(shares.stratum, near % size, focal[shares.batch], key("focal"))
     left = size - near % size
     others = np.minimum(shares.quota - near, left)
     other_run, rank = balanced(left, others, key("global"))
     other = skipping(rank, other_run, place - begin[run], run, len(size)) + begin[other_run]
-    again_run, again = balanced(size, shares.quota - near - others, key("again"))
+    repeated = shares.quota - near - others
+    again_run, again = balanced(size, repeated, key("again"))
     found = [
-        (Role.FOCAL, copies_run, begin[copies_run] + copies),
-        (Role.FOCAL, run, place),
-        (Role.GLOBAL, other_run, other),
-        (Role.GLOBAL, again_run, begin[again_run] + again),
+        (Role.FOCAL, copied, begin[copies_run] + copies),
+        (Role.FOCAL, near - copied, place),
+        (Role.GLOBAL, others, other),
+        (Role.GLOBAL, repeated, begin[again_run] + again),
     ]
-    return [Part(role, shares.batch[of_share], places) for role, of_share, places in found if len(places)], focal
+    first = shares.first()
+    return [Part(role, np.add.reduceat(count, first), places) for role, count, places in found if len(places)], focal
 
 
 def leaked(recipe: Recipe, epoch: int, chunk: Ints, group: Ints) -> Part:
@@ -178,7 +181,7 @@ def leaked(recipe: Recipe, epoch: int, chunk: Ints, group: Ints) -> Part:
     begin, end = strata.group_start[group], strata.group_start[group + 1]
     others = len(strata.order) - (end - begin)
     run, value = balanced(others, count, keys(recipe.seed, epoch, "leaked", chunk))
-    return Part(Role.LEAKED, run, value + np.where(value >= begin[run], (end - begin)[run], 0))
+    return Part(Role.LEAKED, count, value + np.where(value >= begin[run], (end - begin)[run], 0))
 
 
 class Orders:

@@ -58,8 +58,13 @@ def distinct(size: Ints, count: Ints, key: Words) -> Ints:
     ndarray of int64, shape (count.sum(),)
         The numbers of each draw in ascending order, draw after draw.
     """
+    return _distinct(size, count, key)[1]
+
+
+def _distinct(size: Ints, count: Ints, key: Words) -> tuple[Ints, Ints]:
+    """Return the draw that each number of `distinct` belongs to, and the number."""
     if not count.any():  # as nearly always, where only strata that are too small are asked for more
-        return np.empty(0, dtype=np.int64)
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     inverted = 2 * count > size
     picked = np.where(inverted, size - count, count)
     # Expected number of members until `count` of `size` are seen is size * log(size / (size - count)) <= 1.39 * count.
@@ -67,7 +72,7 @@ def distinct(size: Ints, count: Ints, key: Words) -> Ints:
     run, value = _first_different(size, picked, key, tries)
     if inverted.any():
         run, value = _complement(size, inverted, run, value)
-    return value
+    return run, value
 
 
 def _first_different(size: Ints, count: Ints, key: Words, tries: Ints) -> tuple[Ints, Ints]:
@@ -85,22 +90,30 @@ def _first_different(size: Ints, count: Ints, key: Words, tries: Ints) -> tuple[
 
 def _attempt(size: Ints, count: Ints, key: Words, tries: Ints) -> tuple[Ints, Ints, NDArray[np.bool_]]:
     """Look at `tries` members of each sequence; return run and value of those kept, and which runs found too few."""
-    run, lane = spread(tries)
+    most = int(tries.max(initial=1))
+    if 3 * tries.sum() > 2 * len(tries) * most:
+        # Nearly as many for each, so as many for each, since to look at more of them changes nothing: in rows of one
+        # length, which are sorted one by one, each in the fastest cache.
+        tries = np.full(len(tries), most)
+        run, lane = np.arange(len(tries))[:, None], np.arange(most)
+    else:
+        run, lane = spread(tries)
     value_bits, lane_bits = (int(most.max(initial=1)).bit_length() for most in (size, tries))
-    packed = run << value_bits
-    packed |= below(lanes(np.repeat(key, tries), lane), np.repeat(size, tries))
+    packed = below(lanes(key[run], lane), size[run])
     # Sorting (run, value, lane) packed into one word brings equal values together, the earliest first.
+    packed |= run << value_bits
     packed <<= lane_bits
     packed |= lane
     packed.sort()
-    head = packed >> lane_bits
+    lane = packed & ((1 << lane_bits) - 1)
+    head = (packed >> lane_bits).ravel()
     repeats = 1 + np.flatnonzero(head[1:] == head[:-1])
     # Repeats are few, so it is from them that we learn where each sequence has shown enough.
-    until = _until_enough(count, run[repeats], packed[repeats] & ((1 << lane_bits) - 1))
-    wanted = (packed & ((1 << lane_bits) - 1)) < np.repeat(until, tries)
+    until = _until_enough(count, head[repeats] >> value_bits, lane.ravel()[repeats])
+    wanted = (lane < until[run]).ravel()
     wanted[repeats] = False
-    kept = np.flatnonzero(wanted)  # taking by position is faster than by mask
-    return run[kept], head[kept] & ((1 << value_bits) - 1), until > tries
+    kept = head[np.flatnonzero(wanted)]  # taking by position is faster than by mask
+    return kept >> value_bits, kept & ((1 << value_bits) - 1), until > tries
 
 
 def _until_enough(count: Ints, run: Ints, lane: Ints) -> Ints:
@@ -127,11 +140,12 @@ def balanced(size: Ints, count: Ints, key: Words) -> tuple[Ints, Ints]:
         The draw that each number belongs to, ascending, and the number.
     """
     if (count <= size).all():
-        return np.repeat(np.arange(len(count)), count), distinct(size, count, key)
+        return _distinct(size, count, key)
     copies = count // np.maximum(size, 1)
     run, copy = spread(copies + 1)
     parts = np.where(copy < copies[run], size[run], (count - copies * size)[run])
-    return np.repeat(run, parts), distinct(size[run], parts, key[run])
+    part, value = _distinct(size[run], parts, key[run])
+    return run[part], value
 
 
 def _complement(size: Ints, inverted: NDArray[np.bool_], run: Ints, value: Ints) -> tuple[Ints, Ints]:

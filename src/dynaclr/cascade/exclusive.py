@@ -170,10 +170,10 @@ class ExclusiveDraws:
         composed = [self._one(int(number)) for number in numbers]
         parts = []
         for role in Role:
-            found = [(at, places) for at, (batch, _) in enumerate(composed) for places in batch.places_of(role)]
-            if found:
-                batches, counts = [at for at, _ in found], [len(places) for _, places in found]
-                parts.append(Part(role, np.repeat(batches, counts), np.concatenate([places for _, places in found])))
+            found = [batch.places_of(role) for batch, _ in composed]
+            count = np.array([sum(map(len, places)) for places in found])
+            if count.any():
+                parts.append(Part(role, count, np.concatenate([places for of_batch in found for places in of_batch])))
         return parts, np.array([focal for _, focal in composed])
 
     def _one(self, number: int) -> tuple[_Batch, int]:

@@ -74,8 +74,8 @@ class Cascade:
         if plan.exclusive is not None:
             parts, focal = plan.exclusive.compose(numbers)
         elif recipe.focus is None:
-            batch = np.repeat(np.arange(len(numbers)), recipe.primary)
-            parts = [Part(Role.PRIMARY, batch, plan.passes.take(in_round).ravel())]
+            count = np.full(len(numbers), recipe.primary)
+            parts = [Part(Role.PRIMARY, count, plan.passes.take(in_round).ravel())]
         else:
             shares = recipe.quotas.shares(group, plan.schedule.offset[in_round])
             parts, focal = enriched(recipe, epoch, shares, numbers, group)

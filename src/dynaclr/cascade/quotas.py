@@ -37,6 +37,10 @@ class Shares:
     quota: Ints
     before: Ints
 
+    def first(self) -> Ints:
+        """Return where each batch's shares begin, shape ``(K,)``: each batch has at least one."""
+        return np.flatnonzero(np.diff(self.batch, prepend=-1))
+
 
 class Quotas:
     """The condition quotas of all groups as flat arrays, so that one expression rounds a whole chunk.
