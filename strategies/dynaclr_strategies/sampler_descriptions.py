@@ -20,7 +20,6 @@ __all__ = [
     "SamplerOptions",
     "StratumDescription",
     "TableDescription",
-    "anchor_frame",
     "as_label_dtype",
 ]
 
@@ -93,6 +92,31 @@ class TableDescription(Plain):
         found = {tuple(getattr(stratum, column) for column in columns) for stratum in self.strata}
         return [label[0] if len(columns) == 1 else label for label in sorted(found)]
 
+    def frame(self) -> pd.DataFrame:
+        """Return the table as the sampler takes it, a row per anchor."""
+        rows = self._rows()
+        columns = ["experiment", "condition", "organelle", "moi", "hours_post_infection", "lineage_id"]
+        frame = pd.DataFrame(rows, columns=columns)
+        for column in ("experiment", "condition", "organelle", "lineage_id"):
+            frame[column] = as_label_dtype(frame[column], self.labels)
+        if self.extra_columns:
+            frame["t"] = np.arange(len(frame))
+            frame["note"] = None
+        if self.index == "descending":
+            frame.index = pd.RangeIndex(1000, 1000 - len(frame), -1)
+        elif self.index == "constant":
+            frame.index = pd.Index([7] * len(frame))
+        return frame
+
+    def _rows(self) -> list[tuple[Any, ...]]:
+        prefixes = ["" if self.shared_lineages else f"{number}_" for number in range(len(self.strata))]
+        strata = [_stratum_rows(prefix, stratum) for prefix, stratum in zip(prefixes, self.strata, strict=True)]
+        if self.order == "interleaved":
+            deep = max(len(rows) for rows in strata)
+            return [rows[i] for i in range(deep) for rows in strata if i < len(rows)]
+        listed = [row for rows in strata for row in rows]
+        return listed[::-1] if self.order == "reversed" else listed
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerOptions(Plain):
@@ -142,7 +166,7 @@ class SamplerCase(Plain):
 
     def frame(self) -> pd.DataFrame:
         """Return the anchor table."""
-        return anchor_frame(self.table)
+        return self.table.frame()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,32 +199,7 @@ class LifeCase(Plain):
 
     def frame(self) -> pd.DataFrame:
         """Return the anchor table."""
-        return anchor_frame(self.table)
-
-
-def anchor_frame(description: TableDescription) -> pd.DataFrame:
-    """Expand a description into the table that the sampler takes."""
-    shared = description.shared_lineages
-    rows = [_stratum_rows("" if shared else f"{number}_", part) for number, part in enumerate(description.strata)]
-    if description.order == "interleaved":
-        deep = max(len(part) for part in rows)
-        listed = [part[i] for i in range(deep) for part in rows if i < len(part)]
-    else:
-        listed = [row for part in rows for row in part]
-    if description.order == "reversed":
-        listed.reverse()
-    columns = ["experiment", "condition", "organelle", "moi", "hours_post_infection", "lineage_id"]
-    frame = pd.DataFrame(listed, columns=columns)
-    for column in ("experiment", "condition", "organelle", "lineage_id"):
-        frame[column] = as_label_dtype(frame[column], description.labels)
-    if description.extra_columns:
-        frame["t"] = np.arange(len(frame))
-        frame["note"] = None
-    if description.index == "descending":
-        frame.index = pd.RangeIndex(1000, 1000 - len(frame), -1)
-    elif description.index == "constant":
-        frame.index = pd.Index([7] * len(frame))
-    return frame
+        return self.table.frame()
 
 
 def _stratum_rows(prefix: str, stratum: StratumDescription) -> list[tuple[Any, ...]]:
