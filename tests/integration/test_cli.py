@@ -163,6 +163,24 @@ MISTAKES = {
     "empty section": ({"trainr": {}}, "a key 'trainr' that nobody reads; did you mean 'trainer'?"),
     "any of several types": ({"data__init_args__group_by": 3}, "data.group_by needs str or list, got 3"),
     "or none": ({"trainer__max_epochs": "many"}, "trainer.max_epochs needs int, got 'many'"),
+    "a word or a class": ({"trainer__strategy": 3}, "trainer.strategy needs str or a class_path of Strategy, got 3"),
+    "a class or others": (
+        {"trainer__profiler": 3.5},
+        "trainer.profiler needs a class_path of Profiler or str, got 3.5",
+    ),
+    "class beside a word": (
+        {"trainer__strategy": {"class_path": "lightning.pytorch.strategies.DDPStrateg"}},
+        "class_path 'lightning.pytorch.strategies.DDPStrateg' does not exist; did you mean 'DDPStrategy'?",
+    ),
+    "parameter of a class beside a word": (
+        {
+            "trainer__strategy": {
+                "class_path": "lightning.pytorch.strategies.DDPStrategy",
+                "init_args": {"proces_group_backend": "gloo"},
+            }
+        },
+        "trainer.strategy: DDPStrategy has no parameter 'proces_group_backend'; did you mean 'process_group_backend'?",
+    ),
     "one of some words": (
         {"trainer__precision": "mixed"},
         "'32-true', '64-true' or one of '64', '32', '16'",
@@ -214,6 +232,20 @@ def test_a_wrong_configuration_is_one_sentence(
     assert "Parser key" not in line
     assert "Union" not in line
     assert everything_in(folder) | everything_in(registry.parent) == before
+
+
+def test_a_key_may_be_written_with_dots(folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As on the command line; a mistake in one is told as anywhere."""
+    config = write_fit_config(folder, registry)
+    text = config.read_text()
+    config.write_text(text + "trainer.max_epochs: 77\n")
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", "--config", str(config), "--print_config"])
+    assert "max_epochs: 77" in capsys.readouterr().out
+    config.write_text(text + "trainr.max_epochs: 77\n")
+    assert main(["fit", "--config", str(config)]) == 2
+    (line,) = errors_of(capsys)
+    assert "a key 'trainr.max_epochs' that nobody reads" in line
 
 
 FIELDS = {

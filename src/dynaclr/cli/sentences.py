@@ -21,7 +21,8 @@ _MISTAKES_BY_WORD = re.compile(
 """What Lightning and MONAI say of a user's mistake in errors of types that otherwise are bugs."""
 _NOISE = re.compile(
     r"Does not validate against any|Subtypes:|Errors:|Given value|Not a valid subclass|Subclass types expect|"
-    r"Expected a <class 'NoneType'>|a class path \(str\)|a dict with"
+    r"Expected a <class 'NoneType'>|a class path \(str\)|a dict with|"
+    r"Expected a (path but|dot import path string)|Unexpected import path format"
 )
 
 _PREFIX = re.compile(
@@ -31,6 +32,7 @@ _PREFIX = re.compile(
 )
 _MADE = re.compile(r"\. Got value: Namespace\(class_path='([^']*)'.*")
 _ONE_TYPE = re.compile(r"Expected an? (<class '[\w.]+'>|[\w.]+\[.*\])")
+_A_CLASS = re.compile(r"Not a valid subclass of (\w+)|Expected a dot import path string|Unexpected import path format")
 
 
 class ConfigurationError(DynaclrError):
@@ -99,8 +101,14 @@ def plain_sentence(message: str) -> str:
         # What is made by a callable stands behind the complaint about it.
         if (made := _MADE.search(rest)) is not None:
             owner, rest = made[1], rest[: made.start()]
-        if rest and not _NOISE.match(rest):
-            return _of_any_type(".".join(keys), lines[place:]) or _reworded(".".join(keys), owner, rest)
+        if not rest or _NOISE.match(rest):
+            continue
+        if not _ONE_TYPE.fullmatch(rest):
+            return _reworded(".".join(keys), owner, rest)
+        begin, end = _union_around(lines, place)
+        # A value of another of the types that are allowed, with a mistake inside, is told by that mistake.
+        if not any("given class_path" in later for later in lines[place:end]):
+            return _of_any_type(".".join(keys), lines[begin:end], lines[end:])
     return " ".join(message.split())
 
 
@@ -111,15 +119,23 @@ def _lines(message: str) -> Iterator[str]:
             yield text
 
 
-def _of_any_type(key: str, lines: list[str]) -> str | None:
-    """Return what to say of a value that is of none of several types; None if the first line is no such complaint."""
-    if not _ONE_TYPE.fullmatch(lines[0]):
-        return None
-    until = next((place for place, line in enumerate(lines) if line.startswith("Given value: ")), len(lines))
-    found = [match[1] for line in lines[:until] if (match := _ONE_TYPE.fullmatch(line)) and "NoneType" not in line]
-    given = [_MADE.sub("", line.removeprefix("Given value: ")) for line in lines[until : until + 1]]
-    needed = " or ".join(dict.fromkeys(map(_type_name, found)))
-    return f"{key} needs {needed}" + "".join(f", got {_value(text)!r}" for text in given)
+def _union_around(lines: list[str], place: int) -> tuple[int, int]:
+    """Return where the complaints begin and end that tell, of each type that a value could have, why it is none."""
+    begin = max((at + 1 for at in range(place) if lines[at] == "Errors:"), default=place)
+    end = next((at for at in range(place, len(lines)) if lines[at].startswith("Given value: ")), len(lines))
+    return begin, end
+
+
+def _of_any_type(key: str, complaints: list[str], given: list[str]) -> str:
+    """Return what to say of a value that is of none of several types."""
+    allowed = []
+    for line in complaints:
+        if (kind := _ONE_TYPE.fullmatch(line)) and "NoneType" not in line:
+            allowed.append(_type_name(kind[1]))
+        elif made := _A_CLASS.match(line):
+            allowed.append(f"a class_path of {made[1]}" if made[1] else "a class_path")
+    got = [_value(_MADE.sub("", line.removeprefix("Given value: "))) for line in given[:1]]
+    return f"{key} needs {' or '.join(dict.fromkeys(allowed))}" + "".join(f", got {value!r}" for value in got)
 
 
 def _reworded(key: str, owner: str, complaint: str) -> str:

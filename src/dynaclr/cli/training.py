@@ -96,11 +96,11 @@ class TrainingCLI(LightningCLI):
             check_checkpoint(checkpoint, resumes=command == "fit")
 
     def _check_sections(self, command: str, content: dict[str, Any]) -> None:
-        """Refuse what the parser takes for nothing: a section without content that it does not know."""
+        """Refuse sections that nobody reads: of those without content the parser says nothing."""
         parser = self._subcommand_parsers[command]
         known = {action.dest.partition(".")[0] for action in parser._actions}  # noqa: SLF001  argparse has no other way
         for key in content:
-            if key not in known:
+            if str(key).partition(".")[0] not in known:  # "trainer.max_epochs: 5" is read too
                 raise ConfigurationError(
                     f"the configuration has a key {key!r} that nobody reads{did_you_mean(str(key), sorted(known))}"
                 )
