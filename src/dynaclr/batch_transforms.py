@@ -12,11 +12,13 @@ import torch
 from monai.transforms.transform import Randomizable
 from torch import Tensor
 
+from dynaclr import transforms as ours
 from dynaclr.augment import ChannelDropout
 from dynaclr.errors import DynaclrError
 from dynaclr.randomness import keys
 from dynaclr.transforms.base import BatchTransform, centre_window
 
+_OURS = frozenset(getattr(ours, name) for name in ours.__all__)
 Sample = dict[str, Any]
 Transform = Callable[[Sample], Sample]
 """Takes and returns ``{"ch_0": (B, 1, Z, Y, X), "ch_1": ..., "norm_meta": list of B}``."""
@@ -127,7 +129,7 @@ class BatchTransforms:
     def keep_shapes(self) -> bool:
         """Whether channels and slices stay as many as there are: ours see to that, of others nobody knows."""
         steps = (step for step in flat(self.normalizations + self.augmentations) if not hasattr(step, "transforms"))
-        return all(isinstance(step, BatchTransform) for step in steps)
+        return all(type(step) in _OURS for step in steps)
 
     @contextmanager
     def _drawing_from(self, seed: int) -> Iterator[None]:

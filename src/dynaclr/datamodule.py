@@ -204,6 +204,7 @@ class MultiExperimentDataModule(LightningDataModule):
         self.predict_index: MultiExperimentIndex | None = None
         self.train_sampler: FlexibleBatchSampler | None = None
         self._train_loader: ResumableBatchLoader | None = None
+        self._written: dict[str, Any] | None = None
         self._unvalidated: Unvalidated | None = None
 
     # ------------------------------------------------------------------ stages
@@ -264,6 +265,8 @@ class MultiExperimentDataModule(LightningDataModule):
         """Return the loader of this rank's training batches."""
         index, sampler = _made(self.train_index, "fit"), _made(self.train_sampler, "fit")
         if sampler.batch_size != self.batch_size:  # Lightning's BatchSizeFinder sets it, and asks for a loader anew
+            # It doubles the size once more before it compares it with what there is, and then keeps what it finds here.
+            self.batch_size = min(self.batch_size, len(index.valid_anchors))
             sampler = self.train_sampler = self._sampler(index)
         if self._train_loader is not None:
             self._train_loader.close()
@@ -295,8 +298,11 @@ class MultiExperimentDataModule(LightningDataModule):
     # ------------------------------------------------------------------ checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what decides the training batches, for `load_state_dict` to compare with."""
-        return {} if self.train_sampler is None else {"sampling": dict(self.train_sampler.fingerprint)}
+        """Return from what and how the training batches are drawn, for `load_state_dict` to compare with."""
+        if self.train_sampler is None:
+            return {}
+        self._written = dict(self.train_sampler.fingerprint)
+        return {"sampling": self._written}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Say in what the anchors or the options of sampling are not those of the checkpoint.
@@ -304,7 +310,9 @@ class MultiExperimentDataModule(LightningDataModule):
         From the end of an epoch a run may go on with others, so this is no error; from its middle it may not.
         """
         was = state_dict.get("sampling")
-        if self.train_sampler is not None and was and (different := self.train_sampler.differences(was)):
+        if self.train_sampler is None or not was or was == self._written:
+            return  # Lightning's BatchSizeFinder goes back to where this very run was
+        if different := self.train_sampler.differences(was):
             logger.warning(
                 "The checkpoint was written with other anchors or other options of sampling: %s", ", ".join(different)
             )

@@ -30,6 +30,10 @@ class TracksError(DynaclrError):
     """A tracking table that cannot be what it claims; the sentence names the file and the rows."""
 
 
+class OtherSamplingError(DynaclrError):
+    """A sampler's state that was taken of another table or with other options; the sentence says what differs."""
+
+
 class RepeatedAnchorsWarning(UserWarning):
     """An experiment is so small that anchors repeat within its batches."""
 

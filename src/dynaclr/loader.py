@@ -14,7 +14,7 @@ from monai.data.thread_buffer import ThreadDataLoader
 from torch.utils.data import BatchSampler, Sampler
 
 from dynaclr.dataset import Batch, EpochIndices
-from dynaclr.errors import DynaclrError
+from dynaclr.errors import DynaclrError, OtherSamplingError
 
 _Request = TypeVar("_Request")
 _Answer = TypeVar("_Answer")
@@ -250,6 +250,8 @@ class ResumableBatchLoader(BatchLoader):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a state; the next iteration begins there, unless the epoch is changed before it.
 
+        From the end of an epoch a sampler of another table or of other options goes on with its own next epoch.
+
         Parameters
         ----------
         state_dict
@@ -258,14 +260,20 @@ class ResumableBatchLoader(BatchLoader):
         Raises
         ------
         DynaclrError
-            If it belongs to another table of anchors or to other sampling options.
+            If it is no such state, or one from the middle of an epoch of another table or of other sampling options.
         """
         self.close()
         self._pass = None
+        state = state_dict["sampler"]
         try:
-            self._sampler.load_state_dict(state_dict["sampler"])
-        except DynaclrError as problem:
-            raise DynaclrError(f"{problem}; only from the end of an epoch can a run go on with others") from problem
+            self._sampler.load_state_dict(state)
+        except OtherSamplingError as problem:
+            if state["batches"] < state["fingerprint"].get("num_batches", float("inf")):
+                remedy = "only from the end of an epoch can a run go on with others"
+                raise OtherSamplingError(f"{problem}; {remedy}") from problem
+            # That epoch is over, so of its batches nothing is asked: the sampler's own next one comes.
+            end = {"epoch": state["epoch"], "batches": self._sampler.num_batches}
+            self._sampler.load_state_dict(self._sampler.state_dict() | end)
         if self._on_resume is not None:
             self._on_resume(len(self) - len(self._sampler))
 

@@ -18,7 +18,7 @@ from dynaclr.cascade.axes import ConditionAxis, ExclusiveAxis, ExperimentAxis, L
 from dynaclr.cascade.fold import Cascade
 from dynaclr.cascade.recipe import Axes, Recipe
 from dynaclr.checks import truth, whole
-from dynaclr.errors import DynaclrError, RepeatedAnchorsWarning
+from dynaclr.errors import DynaclrError, OtherSamplingError, RepeatedAnchorsWarning
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -310,7 +310,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         if state["version"] != _STATE_VERSION:
             raise DynaclrError(f"state has version {state['version']!r}, but this sampler reads {_STATE_VERSION!r}")
         if different := self.differences(state["fingerprint"]):
-            raise DynaclrError(
+            raise OtherSamplingError(
                 f"state belongs to another table or other options ({', '.join(different)}), but needs those that it "
                 "was taken with"
             )

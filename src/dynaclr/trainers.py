@@ -7,6 +7,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from dynaclr.encoder import ContrastiveEncoder
+from dynaclr.engine import ContrastiveModule
 from dynaclr.errors import DynaclrError
 
 
@@ -39,12 +40,12 @@ def check_trainer(trainer: Trainer) -> None:
 
 
 def check_encoder(trainer: Trainer, shape: tuple[int, ...]) -> None:
-    """Refuse a `ContrastiveEncoder` in the trainer's model that cannot take batches of this shape, before any is made.
+    """Refuse the `ContrastiveEncoder` of a `ContrastiveModule` that cannot take batches of this shape.
 
     Parameters
     ----------
     trainer
-        Knows its model; of models without such an encoder nobody knows what they take.
+        Knows its model; what other models hand to their encoder nobody knows.
     shape
         Samples, channels, slices, height and width in pixels.
 
@@ -53,9 +54,9 @@ def check_encoder(trainer: Trainer, shape: tuple[int, ...]) -> None:
     DynaclrError
         In the encoder's own words.
     """
-    encoder = getattr(getattr(trainer, "lightning_module", None), "encoder", None)
-    if isinstance(encoder, ContrastiveEncoder):
-        encoder.check_shape(shape)
+    model = getattr(trainer, "lightning_module", None)
+    if isinstance(model, ContrastiveModule) and isinstance(model.encoder, ContrastiveEncoder):
+        model.encoder.check_shape(shape)
 
 
 def number_in_transfer(trainer: Trainer) -> int:

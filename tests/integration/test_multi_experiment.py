@@ -330,6 +330,45 @@ def test_lightnings_search_for_a_batch_size_trains_on_batches_of_that_size() -> 
     assert data.batch_size == 8
 
 
+def test_lightnings_search_for_a_batch_size_ends_with_all_anchors(caplog: pytest.LogCaptureFixture) -> None:
+    """Where memory suffices for all, which it sees when it has asked for more; and then goes back to no other run."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        data = make_data(write_two_experiments(root), batch_size=2)
+        finder = BatchSizeFinder(mode="power", steps_per_trial=1, init_val=2)
+        make_trainer(root, callbacks=[finder], max_epochs=1, num_sanity_val_steps=0).fit(make_model(), datamodule=data)
+        assert finder.optimal_batch_size == data.batch_size == len(data.train_index.valid_anchors)
+        assert "The checkpoint was written with other" not in caplog.text
+
+
+class OneChannel(LightningModule):
+    """Somebody's module that shows its encoder one channel of two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = make_model(channels=1).encoder
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:  # noqa: ARG002
+        """Train on something."""
+        return self.encoder(batch["anchor"][:, :1])[1].square().mean()
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Look at nothing."""
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return any."""
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+def test_what_somebodys_module_shows_its_encoder_is_its_own_business() -> None:
+    """It is not refused because the batches have more channels."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        trainer = make_trainer(root, max_epochs=1, num_sanity_val_steps=0)
+        trainer.fit(OneChannel(), datamodule=make_data(write_two_experiments(root)))
+        assert trainer.state.status == "finished"
+
+
 def test_overfitting_on_batches_is_refused_in_words() -> None:
     """Epochs differ, so it would not do what it says."""
     with tempfile.TemporaryDirectory() as folder:

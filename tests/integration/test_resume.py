@@ -158,6 +158,21 @@ def test_training_for_a_number_of_steps_is_resumed_alike() -> None:
         assert_same_end(resumed, whole, STEPS)
 
 
+@pytest.mark.parametrize("limits", [{}, {"max_epochs": -1, "max_steps": 2 * STEPS + 3}])
+@pytest.mark.parametrize("checkpoint", ["epochs/epoch=0.ckpt", f"steps/step={STEPS}.ckpt"])
+def test_from_the_end_of_an_epoch_a_run_goes_on_with_other_batches(checkpoint: str, limits: dict[str, Any]) -> None:
+    """With all of its next epoch, whichever callback wrote the checkpoint and whatever ends the run."""
+    with fitting() as fit:
+        by_epoch = ModelCheckpoint(fit.root / "epochs", filename="{epoch}", save_top_k=-1)
+        whole = fit(by_epoch, every_step(fit.root), max_epochs=1)
+        fit.options["seed"] = 1
+        other = fit(**limits)
+        resumed = fit(ckpt_path=fit.root / checkpoint, **limits)
+        assert len(whole.trained) == STEPS
+        assert resumed.trained == other.trained[STEPS:]
+        assert resumed.steps == other.steps
+
+
 class Fails(Callback):
     """Fails at one batch, before or after training on it."""
 

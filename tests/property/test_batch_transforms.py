@@ -257,3 +257,25 @@ def test_patches_that_a_transform_made_too_small_are_refused() -> None:
     for transforms in ([shrunk], [shrunk, RandAffined(["ch_0", "ch_1"], prob=1.0)]):
         with pytest.raises(DynaclrError, match=r"final_yx_patch_size is \(5, 5\), .* patches of \(4, 9\) pixels"):
             BatchTransforms([], transforms, (5, 5), ChannelDropout([]))(raw_batch(1), training=True)
+
+
+class Projected(NormalizeSampled):
+    """Somebody's transform, made of ours, that leaves one slice."""
+
+    def transform(self, data: Any, volumes: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the brightest voxels."""
+        del data
+        return {key: volume.amax(2, keepdim=True) for key, volume in volumes.items()}
+
+
+def test_who_keeps_shapes_is_known_of_our_own_transforms_alone() -> None:
+    """Of one derived from them nobody knows, nor of one inside a container."""
+
+    def keep_shapes(*steps: Any) -> bool:
+        return BatchTransforms(steps, [], (2, 2), ChannelDropout([])).keep_shapes
+
+    ours = [NormalizeSampled(["ch_0"]), RandAffined(["ch_0"])]
+    assert keep_shapes(*ours)
+    assert keep_shapes(Compose(ours))
+    assert not keep_shapes(*ours, Projected(["ch_0"]))
+    assert not keep_shapes(Compose([Projected(["ch_0"])]))

@@ -151,6 +151,22 @@ def test_hours_of_any_numeric_dtype(hours: str) -> None:
     assert batches(sampler(same, **TIMED)) == batches(sampler(**TIMED))
 
 
+def test_float32_hours_that_differ_stay_different() -> None:
+    """Frames of half a second are told apart after ten days too, where float32 has nine numbers in a second."""
+    for start in (10.0, 300.0):
+        hours = (start + np.arange(400) / 7200).astype(np.float32)
+        table = pd.DataFrame({"experiment": "a", "condition": "x", "hours_post_infection": hours})
+        assert len(FlexibleBatchSampler(table, 4, temporal_enrichment=True)._cascade.recipe.strata.values) == 400
+
+
+def test_hours_that_are_not_finite_are_refused_without_a_warning() -> None:
+    """In float32 as in any other dtype."""
+    hours = np.array([0, np.inf, -np.inf, np.nan], dtype=np.float32)
+    table = pd.DataFrame({"experiment": "a", "condition": "x", "hours_post_infection": hours})
+    with pytest.raises(DynaclrError, match="missing or not finite in 3 of 4 rows"):
+        FlexibleBatchSampler(table, 4, temporal_enrichment=True)
+
+
 @pytest.mark.parametrize("kind", ["float32", "Float32", "float[pyarrow]"])
 def test_float32_hours_lose_no_frame_at_the_edge_of_a_window(kind: str) -> None:
     """Frames of 20 minutes are a third of an hour apart, which float32 does not know to the seventh digit."""

@@ -118,9 +118,7 @@ def hours(table: pd.DataFrame, experiments: Labels) -> NDArray[np.float64]:
         raise DynaclrError(
             f"{HPI} has dtype {str(table[HPI].dtype)!r}, but temporal_enrichment needs hours as plain numbers"
         )
-    hpi = table[HPI].to_numpy(dtype=np.float64, na_value=np.nan)
-    if getattr(held.dtype, "numpy_dtype", held.dtype) == np.float32:
-        hpi = _of_single_precision(hpi)
+    hpi: NDArray[np.float64] = table[HPI].to_numpy(dtype=np.float64, na_value=np.nan)
     bad = ~np.isfinite(hpi)
     if bad.any():
         where = sorted({str(experiments.names[code]) for code in np.unique(experiments.codes[bad])})
@@ -128,16 +126,19 @@ def hours(table: pd.DataFrame, experiments: Labels) -> NDArray[np.float64]:
             f"{HPI} is missing or not finite in {int(bad.sum())} of {len(hpi)} rows "
             f"(experiments {', '.join(map(repr, where))}), but temporal_enrichment needs a finite time for every anchor"
         )
-    return hpi
+    is_single = getattr(held.dtype, "numpy_dtype", held.dtype) == np.float32
+    return _of_single_precision(hpi) if is_single else hpi
 
 
 def _of_single_precision(hpi: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the times that float32 hours stand for: whole seconds, where it can hardly tell them apart.
+    """Return the times that float32 hours stand for: the whole second that is a rounding or two away, if any is.
 
-    Else two frames that are a window apart, say a third of an hour, would be a hair more than that apart.
+    Else two frames that are a window apart, say a third of an hour, would be a hair more than that apart. Where such a
+    rounding is a quarter of a second or more (from 290 h on), any time would be near a whole second: they stay.
     """
+    rounding = 2 * np.finfo(np.float32).eps * np.abs(hpi)
     seconds = np.round(hpi * 3600) / 3600
-    return np.where(np.abs(seconds - hpi) <= 4 * np.finfo(np.float32).eps * np.abs(hpi), seconds, hpi)
+    return np.where((np.abs(seconds - hpi) <= rounding) & (rounding < 0.25 / 3600), seconds, hpi)
 
 
 @dataclass(frozen=True)
