@@ -71,7 +71,7 @@ class SameEpochStartsAnew(ReferenceSampler):
         self.resume_at = 0
 
 
-@witness("life", _life(TRAIN, LifeStep(action="look", first=2, second=3), TRAIN))
+@witness("life", _life(TRAIN, LifeStep(action="look", first=2, second=3), LifeStep(action="interrupt"), TRAIN))
 class LookingMoves(ReferenceSampler):
     """Goes to the epoch of a batch that somebody looks at."""
 

@@ -150,6 +150,24 @@ class OneLeakForAllEpochs(RemembersItsBatch):
         return super().draw_leaked(owner, taken, random.Random(f"{self.options.seed}/{self.now[1]}"))
 
 
+@witness("seeds-differ", case(THREE, leaky=0.4))
+class LeaksOfSeedPlusEpoch(RemembersItsBatch):
+    """Adds seed and epoch where it draws what leaks."""
+
+    def draw_leaked(self, owner: Label | None, taken: list[int], rng: random.Random) -> list[int]:
+        epoch, batch = self.now
+        return super().draw_leaked(owner, taken, random.Random(f"{self.options.seed + epoch}/{batch}"))
+
+
+@witness("epochs-differ", case(THREE, leaky=0.4))
+class LeaksOfThreeEpochs(RemembersItsBatch):
+    """Leaks in the fourth epoch what it leaked in the first."""
+
+    def draw_leaked(self, owner: Label | None, taken: list[int], rng: random.Random) -> list[int]:
+        epoch, batch = self.now
+        return super().draw_leaked(owner, taken, random.Random(f"{self.options.seed}/{epoch % 3}/{batch}"))
+
+
 @witness("seeds-differ", ENRICHED)
 class OneFocusForAllSeeds(RemembersItsBatch):
     """Forgets the seed where it draws the focal HPI."""

@@ -26,6 +26,7 @@ from dynaclr_strategies.fuzzing.search import Job, Report, Searcher
 from dynaclr_strategies.invariants import INVARIANTS, InvariantViolation
 from dynaclr_strategies.invariants.nearness import listening, used
 from dynaclr_strategies.reproduction.attached import FailedCase, attached
+from dynaclr_strategies.reproduction.elsewhere import ElsewhereError
 from dynaclr_strategies.subjects import run_law
 
 LAWS = ["a", "b", "c", "d", "e"]
@@ -212,6 +213,23 @@ def test_a_slice_asks_another_process_for_the_law_that_needs_it(
     (failure,) = report.failures
     assert asked == [50]
     assert (failure.law, failure.shrunk, Path(failure.bundle).parent) == ("deterministic", False, tmp_path / "failures")
+
+
+def test_a_law_that_no_other_process_could_be_asked_for_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its half that needs one was not tried, which is no failure and no success."""
+
+    def check(*_: Any, **__: Any) -> None:
+        raise ElsewhereError("another process cannot make the sampler: there is no mine")
+
+    monkeypatch.setattr(search, "check_elsewhere", check)
+    _, report, _ = searched(tmp_path, "deterministic", seconds=60.0, examples=100)
+    assert report.failures == ()
+    sentence = (
+        "deterministic is not tried in another process: another process cannot make the sampler: there is no mine."
+    )
+    assert caplog.messages.count(sentence) == 1
 
 
 # --- how near a case came ---------------------------------------------------------------------------------------------

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from hypothesis import settings
+import pandas as pd
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from dynaclr_strategies.invariants import INVARIANTS
 from dynaclr_strategies.invariants.sampler_life import SamplerLife
 from dynaclr_strategies.options import sampler_cases
+from dynaclr_strategies.oracles.reference_sampler import ReferenceSampler
 from dynaclr_strategies.reproduction.attached import EXAMPLES, FailedCase, attached
-from dynaclr_strategies.sampler_descriptions import LifeCase, LifeStep, SamplerCase
+from dynaclr_strategies.sampler_descriptions import LifeCase, LifeStep, SamplerCase, SamplerOptions
 from dynaclr_strategies.subjects.sampler import make_flexible
 from dynaclr_strategies.tables import anchor_tables
 
@@ -37,6 +42,12 @@ class LifeMachine(RuleBasedStateMachine):
         self.steps = (*self.steps, step)
         with self._attached():
             self.life.do(step)
+
+    @invariant()
+    def ranks_know_their_epoch(self) -> None:
+        """No rank changes it by itself; the loader asks for it."""
+        if hasattr(self, "life"):
+            assert {sampler.epoch for sampler in self.life.samplers} == {self.life.epoch}
 
     @rule(steps=st.integers(0, 3))
     def train(self, steps: int) -> None:
@@ -74,3 +85,33 @@ class LifeMachine(RuleBasedStateMachine):
 
 TestSamplerLife = LifeMachine.TestCase
 TestSamplerLife.settings = settings(max_examples=max(20, settings().max_examples // 2), stateful_step_count=25)
+
+
+class Somebodys:
+    """Keeps the law in its own way: tuples, an `epoch` that means something else, no batches that nobody needs."""
+
+    def __init__(self, table: pd.DataFrame, options: SamplerOptions) -> None:
+        self._sampler = ReferenceSampler(table, options)
+        self._batches = len(ReferenceSampler(table, replace(options, num_replicas=1, rank=0)))
+        self.epoch = "of the first kind"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sampler, name)
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        return map(tuple, self._sampler)
+
+    def batch(self, i: int, epoch: int) -> list[int]:
+        """Return a batch of the epoch, or one of those with which four ranks are filled up."""
+        if i >= self._batches + 3:
+            raise IndexError(i)
+        return self._sampler.batch(i, epoch)
+
+
+@given(st.from_type(LifeCase))
+def test_a_sampler_may_keep_the_law_in_its_own_way(case: LifeCase) -> None:
+    """What is no part of the contract is nobody's business."""
+    INVARIANTS["life"].check(Somebodys, case.frame(), case.options, case.ranks, case.steps)

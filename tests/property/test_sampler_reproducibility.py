@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -137,6 +139,41 @@ def test_resume(case: SamplerCase) -> None:
 def test_state_refused(case: SamplerCase) -> None:
     """A state of another table or of other options is refused."""
     hold("state-refused", case)
+
+
+class OfLegacySeeds(ReferenceSampler):
+    """Takes the seeds that NumPy's old generators take, and an epoch that somebody trains to."""
+
+    def __init__(self, table: pd.DataFrame, options: SamplerOptions) -> None:
+        super().__init__(table, options)
+        np.random.RandomState(options.seed)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Refuse the millionth."""
+        assert epoch < 100_000
+        super().set_epoch(epoch)
+
+
+@pytest.mark.parametrize("law", ["seeds-differ", "epochs-differ", "state-refused"])
+@pytest.mark.parametrize("seed", [0, 2**32 - 100, 2**32 - 1])
+def test_no_law_asks_for_seeds_that_the_strategies_do_not_draw(law: str, seed: int) -> None:
+    """Some generators take 32 bits, and nobody trains for a million epochs."""
+    INVARIANTS[law].check(OfLegacySeeds, PLAIN.frame(), replace(PLAIN.options, seed=seed))
+
+
+class InPairs(ReferenceSampler):
+    """Is made for even batch sizes alone."""
+
+    def __init__(self, table: pd.DataFrame, options: SamplerOptions) -> None:
+        if options.batch_size % 2:
+            raise ValueError("batch_size must be even")
+        super().__init__(table, options)
+
+
+def test_a_state_needs_no_refusal_by_samplers_that_cannot_be() -> None:
+    """A batch size that the sampler is not made for is no other one to mistake a state for."""
+    case_of_pairs = case(batch_size=4)
+    INVARIANTS["state-refused"].check(InPairs, case_of_pairs.frame(), case_of_pairs.options)
 
 
 @settings(max_examples=max(10, settings().max_examples // 2))

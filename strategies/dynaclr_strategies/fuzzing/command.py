@@ -50,7 +50,7 @@ def chosen_laws(patterns: Sequence[str], shard: str = "1/1", claims: Claims | No
     Raises
     ------
     ValueError
-        If a pattern matches nothing, or nothing that is claimed, or the shard is no such pair.
+        If a pattern matches nothing, or all of them nothing that is claimed, or the shard is no such pair.
     """
     part, _, parts = shard.partition("/")
     if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):

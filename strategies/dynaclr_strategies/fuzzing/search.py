@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import traceback
 from collections.abc import Callable
@@ -33,6 +34,7 @@ TRACED_EVERY = 8
 """Tracing an example takes a multiple of its time."""
 
 _ASKED_ELSEWHERE = 50
+_log = logging.getLogger(__name__)
 """How many cases each worker tries in another process, once: to start it takes as long as hundreds of examples."""
 
 
@@ -185,8 +187,10 @@ class Searcher:
             patience = max(1.0, self._board.until[0] - now())
             epochs = self._contract is None or bool(self._contract.claims.epochs)
             check_elsewhere(cases, self._make, maker=self._maker, epochs=epochs, patience=patience)
-        except ElsewhereError:
-            return []  # the search is over, or the sampler is not found there by its name
+        except ElsewhereError as problem:
+            if now() < self._board.until[0]:  # it did not fail for want of time
+                _log.warning("%s is not tried in another process: %s.", ELSEWHERE, problem)
+            return []
         except Exception as problem:
             if not leaves(problem):
                 raise

@@ -41,19 +41,19 @@ def main(arguments: list[str]) -> int:
 
     # Not before the output goes elsewhere: some of what is imported here writes to it.
     from dynaclr_strategies.conformance.contract import contract_of
-    from dynaclr_strategies.fuzzing import examples
+    from dynaclr_strategies.fuzzing import examples, search
     from dynaclr_strategies.fuzzing.board import Board
-    from dynaclr_strategies.fuzzing.search import Job, Searcher
 
     order = json.loads((folder / "search.json").read_text(encoding="utf-8"))
     board = Board(folder, order["laws"], workers)
     database, bundles = examples.example_database(Path(order["database"])), Path(order["bundles"])
-    logging.getLogger(examples.__name__).addHandler(_Notes(answers))
+    for module in (examples, search):
+        logging.getLogger(module.__name__).addHandler(_Notes(answers))
     contract = None if order["sampler"] is None else contract_of(order["sampler"], Path.cwd())
-    searcher = Searcher(board, number, database, bundles, Path(order["code"]), contract=contract)
+    searcher = search.Searcher(board, number, database, bundles, Path(order["code"]), contract=contract)
     _answer(answers, {"ready": True})
     for line in sys.stdin:
-        _answer(answers, {"report": searcher.search(Job(**json.loads(line))).to_plain()})
+        _answer(answers, {"report": searcher.search(search.Job(**json.loads(line))).to_plain()})
     return 0
 
 
@@ -63,7 +63,7 @@ def _answer(answers: TextIO, what: dict[str, Any]) -> None:
 
 
 class _Notes(logging.Handler):
-    """Passes on what the example database has to say."""
+    """Passes on what the example database and the search have to say."""
 
     def __init__(self, answers: TextIO) -> None:
         super().__init__()

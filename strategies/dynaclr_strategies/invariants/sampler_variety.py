@@ -9,7 +9,8 @@ of each block come out alike.
 
 What must differ is not the batches alone but each of the things that are drawn for them (see
 `dynaclr_strategies.invariants.sampler_sights`): a sampler that forgets the seed where it leaks has batches that differ
-all the same.
+all the same. Single things are compared at fewer places, where they come out alike if epoch or seed is forgotten,
+halved or added to the other, or if the second or third epoch is the first again.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ SEEDS, EPOCHS_OF_SEED = 4, 4
 FACTORS = (31, 37, 97, 100, 101, 997, 1000, 1009, 10_000, 65_537, 1_000_003)
 """What people multiply one number by to add another, in the belief that the sum is both."""
 
-_FEW = 3  # places of a block, where a single thing is looked at: forgotten altogether, or drawn like all the rest
+_MOST_EPOCHS = 10_000  # nobody trains for more, and some samplers draw their way to an epoch from the first one on
+_MOST_SEEDS = 2**32  # what the strategies draw seeds below, and all that some generators take
+_FEW_EPOCHS, _FEW_SEEDS = 4, 3  # places of a block at which single things are looked at
 _PATIENCE = 16
 """After how many blocks without a word on any of the pairs nothing more is hoped for."""
 
@@ -81,7 +84,7 @@ def check_epochs_differ(make_sampler: MakeSampler, table: pd.DataFrame, options:
         return Sight(lambda: at_epoch(sampler, epoch), epoch)
 
     for aspect in aspects(CascadeOracle(table, options)):
-        found = _always_alike(aspect, combinations(range(EPOCHS if aspect is WHOLE else _FEW), 2), look)
+        found = _always_alike(aspect, combinations(range(EPOCHS if aspect is WHOLE else _FEW_EPOCHS), 2), look)
         if found is not None:
             where = f"epochs {found[0]} and {found[1]} of every {EPOCHS} up to {BLOCKS * EPOCHS}"
             raise InvariantViolation(where, f"the same {aspect.name}", "different ones", "epochs-differ")
@@ -90,12 +93,13 @@ def check_epochs_differ(make_sampler: MakeSampler, table: pd.DataFrame, options:
 def _pairs_of_seeds(epochs: range, aspect: Aspect) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Return the pairs of places ``(seed, epoch)`` to compare, seeds counted from the first of a block."""
     if aspect is not WHOLE:
-        return [((0, 0), (seed, 0)) for seed in range(1, _FEW)]
+        added = [((0, 1), (1, 0))] if len(epochs) > 1 else []
+        return [((0, 0), (seed, 0)) for seed in range(1, _FEW_SEEDS)] + added
     places = [(seed, epoch) for seed in range(SEEDS) for epoch in epochs]
     pairs = [(a, b) for a, b in combinations(places, 2) if a[0] != b[0]]
     if len(epochs) > 1:
         pairs += [((0, 1), (factor, 0)) for factor in FACTORS]
-        pairs += [((0, factor), (1, 0)) for factor in FACTORS]
+        pairs += [((0, factor), (1, 0)) for factor in FACTORS if factor <= _MOST_EPOCHS]
     return pairs
 
 
@@ -110,7 +114,7 @@ def check_seeds_differ(make_sampler: MakeSampler, table: pd.DataFrame, options: 
     """Different seeds give different batches, drawn anew in all, and no epoch of a seed is one of another seed."""
     alike = alone(options)
     epochs = range(EPOCHS_OF_SEED if hasattr(make_sampler(table, alike), "set_epoch") else 1)
-    first = options.seed - options.seed % SEEDS
+    first = min(options.seed, _MOST_SEEDS - 4 * BLOCKS * SEEDS - max(FACTORS)) // SEEDS * SEEDS
 
     def look(block: int, place: tuple[int, int]) -> Sight:
         seed, epoch = first + block * SEEDS + place[0], place[1]
