@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +146,29 @@ def write_bytes_atomically(path: str | os.PathLike[str], content: bytes) -> None
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let others who lock this folder wait, to read a file in it and write it anew without losing what they write.
+
+    The lock leaves nothing behind and goes with the process. Where there are none (Windows, some network file systems)
+    nobody waits.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.
+    """
+    try:
+        import fcntl  # not on Windows
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.experiment import ExperimentRegistry
-from dynaclr.files import write_atomically, write_bytes_atomically
+from dynaclr.files import locked, write_atomically, write_bytes_atomically
 from dynaclr.normalization import check_statistics, is_complete
 from dynaclr.plate import Position, attributes_file, read_json
 from dynaclr.summaries import Accumulator, Summary
@@ -87,8 +87,8 @@ def compute_statistics(
     Each FOV is read once, frame by frame. Mean, std, min and max are exact; quantiles (median, iqr, p1, p99)
     are exact for 8 and 16 bits and within 0.05 % of the voxels in rank otherwise, see `dynaclr.summaries`.
     Interrupted, it leaves every metadata file whole, and the FOVs finished so far in a work folder of the
-    store, where the next run finds them. Two runs at the same time for the same channels
-    of a store do the work twice, to one result.
+    store, where the next run finds them. Runs at the same time do not harm each other: for the same channels of a store
+    they do the work twice, to one result, and those of other channels stay.
 
     Parameters
     ----------
@@ -345,15 +345,23 @@ def _digest(content: bytes) -> bytes:
 def _write(position: Position, entries: Mapping[str, Mapping[str, Any]]) -> None:
     """Put the statistics into the FOV's metadata and touch nothing else there."""
     path = attributes_file(position.path, position.zarr_format)
-    content = read_json(path)
-    attributes = content.setdefault("attributes", {}) if position.zarr_format == 3 else content
+    with locked(position.path):
+        content = _with_statistics(read_json(path), position.zarr_format, entries)
+        try:
+            write_atomically(path, json.dumps(content, indent=2))
+        except OSError as error:
+            raise _read_only(path, error.strerror) from error
+
+
+def _with_statistics(
+    content: dict[str, Any], zarr_format: int, entries: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return a FOV's metadata with these channels' statistics, beside those of other channels."""
+    attributes = content.setdefault("attributes", {}) if zarr_format == 3 else content
     normalization = attributes.get("normalization")
     if not isinstance(normalization, dict):
         normalization = attributes["normalization"] = {}
     for channel, entry in entries.items():
         old = normalization.get(channel)
         normalization[channel] = {**(old if isinstance(old, dict) else {}), **entry}
-    try:
-        write_atomically(path, json.dumps(content, indent=2))
-    except OSError as error:
-        raise _read_only(path, error.strerror) from error
+    return content

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree, rmtree
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -325,6 +326,33 @@ def test_a_run_that_is_overtaken_ends_well(overtaken: int, overwrite: bool, monk
         expected = {fov: p.normalization for fov, p in whole.positions("exp_alpha").items()}
         assert {fov: p.normalization for fov, p in registry.positions("exp_alpha").items()} == expected
         assert not list(Path(folder).rglob(f"*{WORK_FOLDER}*"))
+
+
+def test_runs_of_other_channels_at_the_same_time_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads a FOV's metadata to write them anew waits until the other one has done so."""
+    read_json, others = preprocess.read_json, []
+
+    with tempfile.TemporaryDirectory() as folder:
+        registry = _open(folder)
+        experiments_yaml = next(Path(folder).glob("*.yml"))
+
+        def other_run() -> None:
+            compute_statistics(ExperimentRegistry.from_yaml(experiments_yaml), channels=["Mito"], progress=False)
+
+        def slowly(path: Path) -> dict[str, Any]:
+            content = read_json(path)
+            if not others:
+                others.append(Thread(target=other_run))
+                others[0].start()
+                others[0].join(timeout=0.5)  # time enough to write, where nobody makes it wait
+            return content
+
+        monkeypatch.setattr(preprocess, "read_json", slowly)
+        compute_statistics(registry, channels=["GFP"], progress=False)
+        others[0].join()
+        registry.refresh()
+        for position in registry.positions("exp_alpha").values():
+            assert set(position.normalization or {}) == {"GFP", "Mito"}
 
 
 INTERRUPTED = """
