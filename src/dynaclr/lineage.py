@@ -270,7 +270,8 @@ class Descent:
                 f"{num_tracks} tracks cannot be numbered in 64 bits"
             )
         row_key = (fov * num_frames + t) * num_tracks + forest.preorder[track]
-        order = np.argsort(row_key)
+        # By merging: most tables have the rows of a track one behind the other, so there are long runs to merge.
+        order = np.argsort(row_key, kind="stable")
         return cls(order, SortedKeys(row_key[order]), row_key, t, track, forest)
 
     def candidate_ranges(self, rows: npt.ArrayLike, taus: npt.ArrayLike) -> tuple[IntArray, IntArray]:
@@ -315,8 +316,9 @@ class Descent:
         np.maximum.at(last, self.track, self.t)
         longest = np.minimum(tau_max, self.forest.latest(last)[self.track] - self.t)
         found = np.zeros(self.t.size, bool)
-        # Nearly every row is settled by its smallest tau; only those in a gap go on to the next one.
-        pending = np.flatnonzero(tau <= longest)
+        # Nearly every row is settled by its smallest tau; only those in a gap go on to the next one. In the order of
+        # the keys, since ascending ones are looked up faster.
+        pending = self.order[(tau <= longest)[self.order]]
         taus = tau[pending]
         while pending.size:
             start, stop = self.candidate_ranges(pending, taus)
