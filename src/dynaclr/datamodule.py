@@ -237,7 +237,7 @@ class MultiExperimentDataModule(LightningDataModule):
             self.train_index = self._index(registry, split.train, self.tau_range)
             check_anchors(self.train_index, "train on")
             warn_of_shared_images(self.train_index, self.sampling)
-            self.train_sampler = self._sampler(self.train_index)
+            self.train_sampler, self._written = self._sampler(self.train_index), None
         if stage == "validate" and not split.val:
             raise DynaclrError("val_experiments is empty, but the stage 'validate' needs at least one experiment")
         if stage in {"fit", "validate"}:
@@ -312,7 +312,8 @@ class MultiExperimentDataModule(LightningDataModule):
         was = state_dict.get("sampling")
         if self.train_sampler is None or not was or was == self._written:
             return  # Lightning's BatchSizeFinder goes back to where this very run was
-        if different := self.train_sampler.differences(was):
+        _, rank = self._ranks()
+        if rank == 0 and (different := self.train_sampler.differences(was)):
             logger.warning(
                 "The checkpoint was written with other anchors or other options of sampling: %s", ", ".join(different)
             )

@@ -141,7 +141,8 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         self._cascade = Cascade(self._recipe)
         self.epoch = self._position = self._resume_at = 0
         self._newest = object()  # stands for the iterator that was started last: it alone moves the position
-        self._tell_consequences(rows)
+        if self.rank == 0:  # the other ranks would say the same
+            self._tell_consequences(rows)
 
     def _tell_consequences(self, rows: int) -> None:
         """Say what the user may not expect of these options on this table."""

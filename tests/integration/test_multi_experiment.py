@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from runs import LIGHTNING_WARNINGS, Recorder, digest, make_data, make_model, make_trainer, write_two_experiments
 
 from dynaclr.datamodule import MultiExperimentDataModule
+from dynaclr.encoder import ContrastiveEncoder
 from dynaclr.errors import DynaclrError
 from dynaclr.experiment import ExperimentRegistry
 from dynaclr.preprocess import compute_statistics
@@ -346,7 +347,9 @@ class OneChannel(LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = make_model(channels=1).encoder
+        self.encoder = ContrastiveEncoder(
+            backbone="convnext_zepto", in_channels=1, in_stack_depth=1, stem_kernel_size=(1, 4, 4), stem_stride=(1, 4, 4)
+        )
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:  # noqa: ARG002
         """Train on something."""

@@ -234,3 +234,14 @@ def test_a_run_that_goes_on_with_other_data_is_told(caplog: pytest.LogCaptureFix
         fit.options["val_experiments"] = ["exp_beta"]
         fit(ckpt_path=end, max_epochs=2)
         assert re.search(told + r"anchors was 26 and is \d+, .*other rows", caplog.text)
+
+
+def test_a_data_module_that_was_changed_between_two_fits_is_told_too(caplog: pytest.LogCaptureFixture) -> None:
+    """Though it has written the checkpoint itself."""
+    with fitting() as fit:
+        data, keeping = make_data(fit.registry, **fit.options), ModelCheckpoint(fit.root / "epochs", filename="{epoch}")
+        make_trainer(fit.root, callbacks=[keeping], max_epochs=1, enable_checkpointing=True).fit(make_model(), data)
+        data.seed = 1
+        again = make_trainer(fit.root, max_epochs=2)
+        again.fit(make_model(), data, ckpt_path=fit.root / "epochs" / "epoch=0.ckpt", weights_only=True)
+        assert "options of sampling: seed was 0 and is 1\n" in caplog.text

@@ -287,6 +287,18 @@ def test_anchors_that_are_left_out_are_counted(caplog: pytest.LogCaptureFixture)
     assert caplog.messages == [f"experiment_weights leaves out {200 - used} of 200 anchors"]
 
 
+def test_one_process_of_several_says_what_all_would(caplog: pytest.LogCaptureFixture) -> None:
+    """Warnings on every rank would come as often as there are GPUs."""
+    table = pd.DataFrame({"experiment": ["a"] * 3 + ["b"] * 5, "condition": "u"})
+    options: dict[str, Any] = {"num_replicas": 2, "experiment_weights": {"a": 1}}
+    with caplog.at_level(logging.WARNING, logger="dynaclr.sampler"):
+        FlexibleBatchSampler(table, 8, rank=1, **options)
+        assert not caplog.messages
+        with pytest.warns(RepeatedAnchorsWarning):
+            FlexibleBatchSampler(table, 8, rank=0, **options)
+        assert len(caplog.messages) == 1
+
+
 def test_experiments_that_are_too_small_are_told_in_one_warning() -> None:
     """The warning names each of them, and why it matters."""
     table = pd.DataFrame({"experiment": ["a"] * 3 + ["b"] * 5, "condition": "u"})

@@ -61,8 +61,8 @@ class Cascade:
     def compositions(self, numbers: Ints, epoch: int) -> Iterator[Composition]:
         """Compose these global batches of an epoch, ascending, a chunk of one round at a time."""
         for of_round in np.split(numbers, np.flatnonzero(np.diff(numbers // self.recipe.num_batches)) + 1):
-            # In equal chunks: none is left with a rest that costs as many calls as the others.
-            for chunk in np.array_split(of_round, -(-len(of_round) // self._chunk)) if len(of_round) else ():
+            # In equal chunks, of about that size: none is left with a rest that costs as many calls as the others.
+            for chunk in np.array_split(of_round, max(1, round(len(of_round) / self._chunk))) if len(of_round) else ():
                 yield self.compose(chunk, epoch)
 
     def compose(self, numbers: Ints, epoch: int) -> Composition:

@@ -33,8 +33,8 @@ __all__ = ["TRACED_EVERY", "Failure", "Job", "Report", "Searcher"]
 TRACED_EVERY = 8
 """Tracing an example takes a multiple of its time."""
 
-_ASKED_ELSEWHERE = 50
 _log = logging.getLogger(__name__)
+_ASKED_ELSEWHERE = 50
 """How many cases each worker tries in another process, once: to start it takes as long as hundreds of examples."""
 
 
