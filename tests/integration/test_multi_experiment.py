@@ -348,7 +348,12 @@ class OneChannel(LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.encoder = ContrastiveEncoder(
-            backbone="convnext_zepto", in_channels=1, in_stack_depth=1, stem_kernel_size=(1, 4, 4), stem_stride=(1, 4, 4)
+            backbone="convnext_zepto",
+            in_channels=1,
+            in_stack_depth=1,
+            stem_kernel_size=(1, 4, 4),
+            stem_stride=(1, 4, 4),
+            embedding_dim=256,
         )
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:  # noqa: ARG002
