@@ -181,6 +181,23 @@ MISTAKES = {
         },
         "trainer.strategy: DDPStrategy has no parameter 'proces_group_backend'; did you mean 'process_group_backend'?",
     ),
+    "another class beside a word": (
+        {"trainer__strategy": {"class_path": "lightning.pytorch.callbacks.EarlyStopping"}},
+        "trainer.strategy needs str or a class_path of Strategy, got {'class_path'",
+    ),
+    "no class beside a word": (
+        {"trainer__strategy": {"clas_path": "x"}},
+        "trainer.strategy needs str or a class_path of Strategy, got {'clas_path': 'x'}",
+    ),
+    "no class inside a class": (
+        {
+            "trainer__strategy": {
+                "class_path": "lightning.pytorch.strategies.DDPStrategy",
+                "init_args": {"accelerator": "cpu"},
+            }
+        },
+        "trainer.strategy.accelerator needs a class_path, got 'cpu'",
+    ),
     "one of some words": (
         {"trainer__precision": "mixed"},
         "'32-true', '64-true' or one of '64', '32', '16'",
@@ -246,6 +263,10 @@ def test_a_key_may_be_written_with_dots(folder: Path, registry: Path, capsys: py
     assert main(["fit", "--config", str(config)]) == 2
     (line,) = errors_of(capsys)
     assert "a key 'trainr.max_epochs' that nobody reads" in line
+    config.write_text(text + "trainer.max_epocs: {}\n")
+    assert main(["fit", "--config", str(config)]) == 2
+    (line,) = errors_of(capsys)
+    assert "a key 'trainer.max_epocs' that nobody reads" in line
 
 
 FIELDS = {

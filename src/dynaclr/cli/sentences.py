@@ -19,10 +19,15 @@ _MISTAKES_BY_WORD = re.compile(
     r"Early stopping conditioned on metric|`\.\w+\(ckpt_path=|Key `[^`]*` of transform `[^`]*` was missing"
 )
 """What Lightning and MONAI say of a user's mistake in errors of types that otherwise are bugs."""
+_A_CLASS = re.compile(
+    r"(?:Not a valid subclass of |Import path \S+ does not correspond to a subclass of )(?P<name>\w+)|"
+    r"Expected an instantiatable class, but [\w.]*?(?P<abstract>\w+) is abstract|"
+    r"Expected a dot import path string|Unexpected import path format"
+)
 _NOISE = re.compile(
     r"Does not validate against any|Subtypes:|Errors:|Given value|Not a valid subclass|Subclass types expect|"
     r"Expected a <class 'NoneType'>|a class path \(str\)|a dict with|"
-    r"Expected a (path but|dot import path string)|Unexpected import path format"
+    r"Expected a path but|" + _A_CLASS.pattern
 )
 
 _PREFIX = re.compile(
@@ -32,7 +37,6 @@ _PREFIX = re.compile(
 )
 _MADE = re.compile(r"\. Got value: Namespace\(class_path='([^']*)'.*")
 _ONE_TYPE = re.compile(r"Expected an? (<class '[\w.]+'>|[\w.]+\[.*\])")
-_A_CLASS = re.compile(r"Not a valid subclass of (\w+)|Expected a dot import path string|Unexpected import path format")
 
 
 class ConfigurationError(DynaclrError):
@@ -91,7 +95,7 @@ def plain_sentence(message: str) -> str:
     "trainer.max_epochs needs int, got 'many'"
     """
     keys: list[str] = []
-    owner = ""
+    owner, no_class = "", None
     lines = list(_lines(message))
     for place, line in enumerate(lines):
         rest = line
@@ -101,6 +105,8 @@ def plain_sentence(message: str) -> str:
         # What is made by a callable stands behind the complaint about it.
         if (made := _MADE.search(rest)) is not None:
             owner, rest = made[1], rest[: made.start()]
+        if _A_CLASS.match(rest):
+            no_class = place
         if not rest or _NOISE.match(rest):
             continue
         if not _ONE_TYPE.fullmatch(rest):
@@ -109,6 +115,9 @@ def plain_sentence(message: str) -> str:
         # A value of another of the types that are allowed, with a mistake inside, is told by that mistake.
         if not any("given class_path" in later for later in lines[place:end]):
             return _of_any_type(".".join(keys), lines[begin:end], lines[end:])
+    if no_class is not None:
+        begin, end = _union_around(lines, no_class)
+        return _of_any_type(".".join(keys), lines[begin:end], lines[end:])
     return " ".join(message.split())
 
 
@@ -133,7 +142,8 @@ def _of_any_type(key: str, complaints: list[str], given: list[str]) -> str:
         if (kind := _ONE_TYPE.fullmatch(line)) and "NoneType" not in line:
             allowed.append(_type_name(kind[1]))
         elif made := _A_CLASS.match(line):
-            allowed.append(f"a class_path of {made[1]}" if made[1] else "a class_path")
+            name = made["name"] or made["abstract"]
+            allowed.append(f"a class_path of {name}" if name else "a class_path")
     got = [_value(_MADE.sub("", line.removeprefix("Given value: "))) for line in given[:1]]
     return f"{key} needs {' or '.join(dict.fromkeys(allowed))}" + "".join(f", got {value!r}" for value in got)
 

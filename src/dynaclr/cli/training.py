@@ -98,9 +98,11 @@ class TrainingCLI(LightningCLI):
     def _check_sections(self, command: str, content: dict[str, Any]) -> None:
         """Refuse sections that nobody reads: of those without content the parser says nothing."""
         parser = self._subcommand_parsers[command]
-        known = {action.dest.partition(".")[0] for action in parser._actions}  # noqa: SLF001  argparse has no other way
-        for key in content:
-            if str(key).partition(".")[0] not in known:  # "trainer.max_epochs: 5" is read too
+        names = {action.dest for action in parser._actions}  # noqa: SLF001  argparse has no other way
+        known = {name.partition(".")[0] for name in names}
+        for key, value in content.items():
+            section, dot, _ = str(key).partition(".")  # "trainer.max_epochs: 5" is read too
+            if section not in known or (dot and value == {} and key not in names):
                 raise ConfigurationError(
                     f"the configuration has a key {key!r} that nobody reads{did_you_mean(str(key), sorted(known))}"
                 )
