@@ -265,8 +265,10 @@ class MultiExperimentDataModule(LightningDataModule):
         """Return the loader of this rank's training batches."""
         index, sampler = _made(self.train_index, "fit"), _made(self.train_sampler, "fit")
         if sampler.batch_size != self.batch_size:  # Lightning's BatchSizeFinder sets it, and asks for a loader anew
-            # It doubles the size once more before it compares it with what there is, and then keeps what it finds here.
-            self.batch_size = min(self.batch_size, len(index.valid_anchors))
+            most = len(index.valid_anchors)
+            if self.batch_size > most:  # it doubles the size once more before it compares it with what there is
+                logger.warning("batch_size=%r is more than the %d anchors, and becomes that", self.batch_size, most)
+                self.batch_size = most
             sampler = self.train_sampler = self._sampler(index)
         if self._train_loader is not None:
             self._train_loader.close()

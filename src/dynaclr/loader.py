@@ -250,7 +250,8 @@ class ResumableBatchLoader(BatchLoader):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a state; the next iteration begins there, unless the epoch is changed before it.
 
-        From the end of an epoch a sampler of another table or of other options goes on with its own next epoch.
+        From the end or the beginning of an epoch a sampler of another table or of other options goes on as well, with
+        an epoch of its own.
 
         Parameters
         ----------
@@ -268,12 +269,13 @@ class ResumableBatchLoader(BatchLoader):
         try:
             self._sampler.load_state_dict(state)
         except OtherSamplingError as problem:
-            if state["batches"] < state["fingerprint"].get("num_batches", float("inf")):
+            done = state["batches"]
+            if 0 < done < state["fingerprint"].get("num_batches", float("inf")):
                 remedy = "only from the end of an epoch can a run go on with others"
                 raise OtherSamplingError(f"{problem}; {remedy}") from problem
-            # That epoch is over, so of its batches nothing is asked: the sampler's own next one comes.
-            end = {"epoch": state["epoch"], "batches": self._sampler.num_batches}
-            self._sampler.load_state_dict(self._sampler.state_dict() | end)
+            # That epoch is over, or has not begun: an epoch of the sampler's own comes next.
+            edge = {"epoch": state["epoch"], "batches": self._sampler.num_batches if done else 0}
+            self._sampler.load_state_dict(self._sampler.state_dict() | edge)
         if self._on_resume is not None:
             self._on_resume(len(self) - len(self._sampler))
 

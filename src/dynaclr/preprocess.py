@@ -88,7 +88,7 @@ def compute_statistics(
     are exact for 8 and 16 bits and within 0.05 % of the voxels in rank otherwise, see `dynaclr.summaries`.
     Interrupted, it leaves every metadata file whole, and the FOVs finished so far in a work folder of the
     store, where the next run finds them. Runs at the same time do not harm each other: for the same channels of a store
-    they do the work twice, to one result, and those of other channels stay.
+    they do the work twice, to one result, and those of other channels stay (where the file system has locks).
 
     Parameters
     ----------

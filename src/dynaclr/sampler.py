@@ -310,14 +310,13 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             raise DynaclrError(f"state={dict(state)!r} is no sampler state: it lacks {', '.join(map(repr, missing))}")
         if state["version"] != _STATE_VERSION:
             raise DynaclrError(f"state has version {state['version']!r}, but this sampler reads {_STATE_VERSION!r}")
+        epoch, batches = (whole(key, state[key], at_least=0) for key in ("epoch", "batches"))
         if different := self.differences(state["fingerprint"]):
             raise OtherSamplingError(
                 f"state belongs to another table or other options ({', '.join(different)}), but needs those that it "
                 "was taken with"
             )
-        epoch = whole("epoch", state["epoch"], at_least=0)
-        self._resume_at = whole("batches", state["batches"], at_least=0)
-        self.epoch, self._position = epoch, self._resume_at
+        self.epoch, self._position, self._resume_at = epoch, batches, batches
 
     def differences(self, fingerprint: Mapping[str, Any]) -> list[str]:
         """Tell in what another table or other options differ from those of this sampler.

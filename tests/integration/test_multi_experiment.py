@@ -339,6 +339,7 @@ def test_lightnings_search_for_a_batch_size_ends_with_all_anchors(caplog: pytest
         finder = BatchSizeFinder(mode="power", steps_per_trial=1, init_val=2)
         make_trainer(root, callbacks=[finder], max_epochs=1, num_sanity_val_steps=0).fit(make_model(), datamodule=data)
         assert finder.optimal_batch_size == data.batch_size == len(data.train_index.valid_anchors)
+        assert f"batch_size=32 is more than the {data.batch_size} anchors" in caplog.text
         assert "The checkpoint was written with other" not in caplog.text
 
 

@@ -297,12 +297,32 @@ def test_a_resumed_loader_says_how_many_batches_lie_behind() -> None:
     two.close()
 
 
-def test_the_state_of_other_data_is_refused() -> None:
-    """A checkpoint of another table says so."""
-    state = ResumableBatchLoader(Echo(), batch_sampler=make_sampler()).state_dict()
-    other = ResumableBatchLoader(Echo(), batch_sampler=make_sampler(batches=5))
-    with pytest.raises(DynaclrError, match="state belongs to another table or other options"):
+@pytest.mark.parametrize("done", range(8))
+def test_the_state_of_other_data_is_refused_in_the_middle_of_an_epoch(done: int) -> None:
+    """There a checkpoint of another table says so; at either end of its epoch the loader has an epoch of its own."""
+    told: list[int] = []
+    loader = ResumableBatchLoader(Echo(), batch_sampler=make_sampler())
+    for _ in zip(range(done), loader, strict=False):
+        pass
+    state = loader.state_dict()
+    loader.close()
+    other = ResumableBatchLoader(Echo(), batch_sampler=make_sampler(batches=5), on_resume=told.append)
+    if 0 < done < 7:
+        with pytest.raises(DynaclrError, match=r"other options .*; only from the end of an epoch can a run go on with"):
+            other.load_state_dict(state)
+    else:
         other.load_state_dict(state)
+        assert told == [5 if done else 0]
+        assert len(list(other)) == (0 if done else 5)
+        assert len(list(other)) == 5
+
+
+def test_what_is_no_state_is_told_without_a_remedy() -> None:
+    """The end of an epoch would not help it."""
+    loader = ResumableBatchLoader(Echo(), batch_sampler=make_sampler())
+    state = {"sampler": {**loader.state_dict()["sampler"], "version": 99}}
+    with pytest.raises(DynaclrError, match=r"state has version 99, but this sampler reads 1$"):
+        loader.load_state_dict(state)
 
 
 @pytest.mark.parametrize(

@@ -153,8 +153,8 @@ def test_hours_of_any_numeric_dtype(hours: str) -> None:
 
 def test_float32_hours_that_differ_stay_different() -> None:
     """Frames of half a second are told apart after ten days too, where float32 has nine numbers in a second."""
-    for start in (10.0, 300.0):
-        hours = (start + np.arange(400) / 7200).astype(np.float32)
+    for start, step in ((10.0, 0.5), (200.0, 0.1), (300.0, 0.5)):
+        hours = (start + np.arange(400) * step / 3600).astype(np.float32)
         table = pd.DataFrame({"experiment": "a", "condition": "x", "hours_post_infection": hours})
         assert len(FlexibleBatchSampler(table, 4, temporal_enrichment=True)._cascade.recipe.strata.values) == 400
 
@@ -167,10 +167,24 @@ def test_hours_that_are_not_finite_are_refused_without_a_warning() -> None:
         FlexibleBatchSampler(table, 4, temporal_enrichment=True)
 
 
+def test_float32_hours_are_whole_seconds_or_not_experiment_by_experiment() -> None:
+    """One whose frames are 0.5 s apart does not take the whole seconds from another."""
+    third = (300 + np.arange(60) / 3).astype(np.float32)
+    half = (300 + np.arange(60) / 7200).astype(np.float32)
+    table = pd.DataFrame({"experiment": ["a"] * 60 + ["b"] * 60, "condition": "x"})
+    table["hours_post_infection"] = np.concatenate([third, half])
+    values = FlexibleBatchSampler(table, 4, temporal_enrichment=True)._cascade.recipe.strata.values
+    assert {hour for hour in values.tolist() if hour > 300.01} == {
+        round(3600 * hour) / 3600 for hour in third.tolist()[1:]
+    }
+    assert {hour for hour in values.tolist() if hour < 300.01} == {float(hour) for hour in half}
+
+
 @pytest.mark.parametrize("kind", ["float32", "Float32", "float[pyarrow]"])
-def test_float32_hours_lose_no_frame_at_the_edge_of_a_window(kind: str) -> None:
+@pytest.mark.parametrize("start", [70.25, 280.0, 300.25])
+def test_float32_hours_lose_no_frame_at_the_edge_of_a_window(start: float, kind: str) -> None:
     """Frames of 20 minutes are a third of an hour apart, which float32 does not know to the seventh digit."""
-    hours = 70.25 + np.arange(200) % 60 / 3
+    hours = start + np.arange(200) % 60 / 3
     options = {**TIMED, "temporal_window_hours": 1.0, "temporal_global_fraction": 0.0}
     exactly, single = (TABLE.assign(hours_post_infection=pd.Series(hours).astype(each)) for each in ("float64", kind))
     assert batches(sampler(single, **options)) == batches(sampler(exactly, **options))

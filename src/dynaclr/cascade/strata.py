@@ -127,18 +127,20 @@ def hours(table: pd.DataFrame, experiments: Labels) -> NDArray[np.float64]:
             f"(experiments {', '.join(map(repr, where))}), but temporal_enrichment needs a finite time for every anchor"
         )
     is_single = getattr(held.dtype, "numpy_dtype", held.dtype) == np.float32
-    return _of_single_precision(hpi) if is_single else hpi
+    return _of_single_precision(hpi, experiments.codes) if is_single else hpi
 
 
-def _of_single_precision(hpi: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the times that float32 hours stand for: the whole second that is a rounding or two away, if any is.
+def _of_single_precision(hpi: NDArray[np.float64], experiment: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """Return the times that float32 hours stand for: whole seconds, if all of an experiment are within its rounding.
 
     Else two frames that are a window apart, say a third of an hour, would be a hair more than that apart. Where such a
-    rounding is a quarter of a second or more (from 290 h on), any time would be near a whole second: they stay.
+    rounding is half a second or more (from 580 h on), any time would be near a whole one: they stay as they are.
     """
     rounding = 2 * np.finfo(np.float32).eps * np.abs(hpi)
     seconds = np.round(hpi * 3600) / 3600
-    return np.where((np.abs(seconds - hpi) <= rounding) & (rounding < 0.25 / 3600), seconds, hpi)
+    is_other = (np.abs(seconds - hpi) > rounding) | (rounding >= 0.5 / 3600)
+    others = np.bincount(experiment[is_other], minlength=int(experiment.max(initial=0)) + 1)
+    return np.where(others[experiment] == 0, seconds, hpi)
 
 
 @dataclass(frozen=True)

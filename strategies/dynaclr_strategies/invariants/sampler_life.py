@@ -116,7 +116,7 @@ class SamplerLife:
 
     def _look(self, number: int, epoch: int) -> None:
         """Ask any rank for any batch, in the middle of everything."""
-        rank, number, epoch = number % self.ranks, number % self.batches, epoch % 4
+        rank, number, epoch = number % self.ranks, number % max(1, self.batches), epoch % 4
         expected = list(self.oracle.batch(number, epoch=epoch))
         seen = list(self.samplers[rank].batch(number, epoch=epoch))
         self._equal(f"batch({number}, epoch={epoch}) of rank {rank}", seen, expected)

@@ -19,6 +19,7 @@ __all__ = ["check_state_refused"]
 
 LAW = "state-refused"
 HPI = "hours_post_infection"
+SEED = "another seed"
 State = dict[str, Any]
 Made = tuple[pd.DataFrame, SamplerOptions]
 
@@ -32,6 +33,8 @@ def check_state_refused(make_sampler: MakeSampler, table: pd.DataFrame, options:
         try:
             sampler = make_sampler(other, changed)
         except ValueError:
+            if name == SEED:
+                raise
             continue  # not made for these: a batch size that it cannot divide, say
         _check_refusal(sampler, state, name, word)
 
@@ -85,7 +88,7 @@ def _may_mix(options: SamplerOptions) -> bool:
 
 def _other_options(options: SamplerOptions, oracle: CascadeOracle) -> Iterator[tuple[str, SamplerOptions, str]]:
     """Yield options under which the batches are others; what is off stays off, as it may not be claimed."""
-    yield "another seed", replace(options, seed=options.seed ^ 1), "seed"
+    yield SEED, replace(options, seed=options.seed ^ 1), "seed"
     if options.batch_size > 1:
         yield "another batch size", replace(options, batch_size=options.batch_size - 1), "batch_size"
     if oracle.num_leaked:
