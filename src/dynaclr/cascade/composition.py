@@ -91,12 +91,11 @@ class Composition:
         if len(self.parts) == 1:
             together = values[0].reshape(self.batches, -1)
         else:
-            counts = [part.counts for part in self.parts]
             flat = np.empty(sum(map(len, values)), dtype=np.int64)
-            begin = starts_of(np.sum(counts, axis=0))[:-1]
-            for value, count in zip(values, counts, strict=True):
-                flat[runs(begin, count)] = value
-                begin = begin + count
+            begin = starts_of(np.sum([part.counts for part in self.parts], axis=0))[:-1]
+            for value, part in zip(values, self.parts, strict=True):
+                flat[runs(begin, part.counts)] = value
+                begin += part.counts
             together = flat.reshape(self.batches, -1)
         if self.order is None:
             return together

@@ -90,12 +90,12 @@ def _first_different(size: Ints, count: Ints, key: Words, tries: Ints) -> tuple[
 
 def _attempt(size: Ints, count: Ints, key: Words, tries: Ints) -> tuple[Ints, Ints, NDArray[np.bool_]]:
     """Look at `tries` members of each sequence; return run and value of those kept, and which runs found too few."""
-    most = int(tries.max(initial=1))
-    if 3 * tries.sum() > 2 * len(tries) * most:
+    longest = int(tries.max(initial=1))
+    if 3 * tries.sum() > 2 * len(tries) * longest:
         # Nearly as many for each, so as many for each, since to look at more of them changes nothing: in rows of one
         # length, which are sorted one by one, each in the fastest cache.
-        tries = np.full(len(tries), most)
-        run, lane = np.arange(len(tries))[:, None], np.arange(most)
+        tries = np.full(len(tries), longest)
+        run, lane = np.arange(len(tries))[:, None], np.arange(longest)
     else:
         run, lane = spread(tries)
     value_bits, lane_bits = (int(most.max(initial=1)).bit_length() for most in (size, tries))

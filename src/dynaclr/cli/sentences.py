@@ -25,9 +25,8 @@ _A_CLASS = re.compile(
     r"Expected a dot import path string|Unexpected import path format"
 )
 _NOISE = re.compile(
-    r"Does not validate against any|Subtypes:|Errors:|Given value|Not a valid subclass|Subclass types expect|"
-    r"Expected a <class 'NoneType'>|a class path \(str\)|a dict with|"
-    r"Expected a path but|" + _A_CLASS.pattern
+    r"Does not validate against any|Subtypes:|Errors:|Given value|Subclass types expect|"
+    r"Expected a <class 'NoneType'>|a class path \(str\)|a dict with|Expected a path but"
 )
 
 _PREFIX = re.compile(
@@ -107,6 +106,7 @@ def plain_sentence(message: str) -> str:
             owner, rest = made[1], rest[: made.start()]
         if _A_CLASS.match(rest):
             no_class = place
+            continue
         if not rest or _NOISE.match(rest):
             continue
         if not _ONE_TYPE.fullmatch(rest):
