@@ -20,7 +20,7 @@ TABLES = [
     ["sorted_keys", "lineage", "tracks", "fovs", "observations", "index"],
     ["cascade.draws", "cascade.rounding", "cascade.strata", "cascade.axes", "cascade.quotas", "cascade.focus"],
     ["cascade.recipe", "cascade.schedule", "cascade.passes", "cascade.composition"],
-    ["cascade.exclusive", "cascade.fold"],
+    ["cascade.distinct", "cascade.exclusive", "cascade.fold"],
     ["sampler"],
     ["memory", "pixels", "positives", "dataset"],
 ]

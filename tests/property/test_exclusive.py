@@ -14,9 +14,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dynaclr.cascade.composition import Role
-from dynaclr.cascade.exclusive import _Batch, _draw_new, _evenly, _first_new, _occurrence, _Queue, _Values
+from dynaclr.cascade.distinct import Batch, Values, _occurrence, evenly, first_new
+from dynaclr.cascade.exclusive import _draw_new, _Queue
 from dynaclr.errors import RepeatedAnchorsWarning
-from dynaclr.randomness import generator, keys
+from dynaclr.randomness import generator
 from dynaclr.sampler import FlexibleBatchSampler
 
 _CODES = st.lists(st.integers(0, 4), min_size=1, max_size=12)
@@ -250,10 +251,10 @@ def test_leaked_anchors_differ_from_batch_to_batch() -> None:
 def test_candidates_are_compared_with_all_before_them(codes: list[int], apart: int, data: st.DataObject) -> None:
     """In the stratum and in the batch, however far apart codes are; what other batches hold does not count."""
     codes = [code * apart for code in codes]
-    values = _Values(np.array(codes))
+    values = Values(np.array(codes))
     places = st.lists(st.integers(0, len(codes) - 1), max_size=8)
     for _ in range(2):
-        batch, held = _Batch(values), []
+        batch, held = Batch(values), []
         for role in Role:
             added = data.draw(places)
             batch.add(np.array(added, dtype=np.int64), role)
@@ -270,9 +271,9 @@ def test_candidates_are_compared_with_all_before_them(codes: list[int], apart: i
         assert [times.tolist() for times in found] == [in_stratum, in_batch]
         assert batch.is_new(tried).tolist() == [times == 0 for times in in_batch]
         new = [place for place, times in zip(candidates, in_batch, strict=True) if times == 0]
-        assert _first_new(batch, tried, count).tolist() == new[:count]
+        assert first_new(batch, tried, count).tolist() == new[:count]
         even = sorted(range(len(candidates)), key=lambda at: (in_stratum[at], in_batch[at]))[:count]
-        chosen = _evenly(batch, tried, count, np.array(own, dtype=np.int64))
+        chosen = evenly(batch, tried, count, np.array(own, dtype=np.int64))
         assert chosen.tolist() == [candidates[at] for at in even]
 
 
@@ -293,11 +294,11 @@ def test_as_many_new_values_are_drawn_as_there_are(
     """From a run of places without its gap; each value once, and none that the batch holds."""
     low, high = sorted(min(end, len(codes)) for end in window)
     begin, length = min(gap[0], high - low), min(gap[1], max(0, high - low - gap[0]))
-    values = _Values(np.array(codes))
-    batch, elsewhere = _Batch(values), [place for place in sorted(held) if place < len(codes)]
+    values = Values(np.array(codes))
+    batch, elsewhere = Batch(values), [place for place in sorted(held) if place < len(codes)]
     batch.add(np.array(elsewhere, dtype=np.int64), Role.PRIMARY)
-    key = keys(seed, 0, "test", 0)
-    found = _draw_new(batch, low, high - low - length, count, key, gap=(begin, length)).tolist()
+    address = (seed, 0, "test", 0)
+    found = _draw_new(batch, low, high - low - length, count, address, gap=(begin, length)).tolist()
     allowed = {*range(low, high)} - {*range(low + begin, low + begin + length)}
     new = {codes[place] for place in allowed} - {codes[place] for place in elsewhere}
     assert set(found) <= allowed
@@ -366,9 +367,9 @@ def test_a_queue_is_looked_through_from_its_beginning(
     queue = _Queue(SimpleNamespace(strata=strata, seed=7), 0, 0, 0)  # type: ignore[arg-type]  # all that is read
     naive = _NaiveQueue(begin, codes)
     elsewhere = begin + len(codes)  # one place of each value
-    values = _Values(np.array([0] * begin + codes + [*range(6)]))
+    values = Values(np.array([0] * begin + codes + [*range(6)]))
     for count, crowded, held in takes:
-        batch = _Batch(values)
+        batch = Batch(values)
         batch.add(elsewhere + np.array(sorted(held), dtype=np.int64), Role.PRIMARY)
         assert queue.take(batch, count, crowded).tolist() == naive.take(sorted(held), count, crowded)
 
