@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dynaclr.checks import is_number, is_whole
+from dynaclr.checks import is_whole, probability
 from dynaclr.errors import DynaclrError
 
 __all__ = ["ChannelDropout"]
@@ -45,10 +45,8 @@ class ChannelDropout(nn.Module):
         numbers = all(is_whole(c) and c >= 0 for c in positions)
         if not numbers or len(set(positions)) != len(positions):
             raise DynaclrError(f"channels={channels!r} must be a list of distinct integers from 0 on")
-        if not is_number(p) or not 0 <= p <= 1:
-            raise DynaclrError(f"p={p!r} must be a probability in [0, 1]")
         self.channels = tuple(positions)
-        self.p = p
+        self.p = probability("p", p)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the batch with dropped channels at zero.

@@ -56,7 +56,7 @@ class BatchTransforms:
         self.augmentations = _listed(augmentations, "augmentations")
         self.final_yx_patch_size = final_yx_patch_size
         self.dropout = dropout
-        self._randomizable = [t for t in flat(self.normalizations + self.augmentations) if isinstance(t, Randomizable)]
+        self._randomizable = [t for t in self.steps if isinstance(t, Randomizable)]
 
     @torch.no_grad()
     def __call__(self, batch: dict[str, Any], training: bool, seeds: Mapping[str, int] | None = None) -> dict[str, Any]:
@@ -96,6 +96,11 @@ class BatchTransforms:
                     transformed[key] = self.dropout(patches)
         return transformed
 
+    @property
+    def steps(self) -> tuple[Any, ...]:
+        """All transforms, normalizations first, also those inside containers such as MONAI's ``Compose``."""
+        return tuple(flat(self.normalizations + self.augmentations))
+
     def check_channels(self, count: int) -> None:
         """Refuse transforms and a dropout of channels that the batches will not have.
 
@@ -116,7 +121,7 @@ class BatchTransforms:
                     f"channels, numbered from 0 to {count - 1}; use [] to drop none"
                 )
         known = [f"ch_{i}" for i in range(count)]
-        steps = (step for step in flat(self.normalizations + self.augmentations) if not hasattr(step, "transforms"))
+        steps = (step for step in self.steps if not hasattr(step, "transforms"))
         for step in takewhile(lambda step: isinstance(step, BatchTransform), steps):
             unknown = [] if step.allow_missing_keys else [name for name in step.names if name not in known]
             if unknown:
@@ -128,7 +133,7 @@ class BatchTransforms:
     @property
     def keep_shapes(self) -> bool:
         """Whether channels and slices stay as many as there are: ours see to that, of others nobody knows."""
-        steps = (step for step in flat(self.normalizations + self.augmentations) if not hasattr(step, "transforms"))
+        steps = (step for step in self.steps if not hasattr(step, "transforms"))
         return all(type(step) in _OURS for step in steps)
 
     @contextmanager

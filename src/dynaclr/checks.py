@@ -73,6 +73,34 @@ def truth(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def probability(name: str, value: Any) -> float:
+    """Return a probability.
+
+    Parameters
+    ----------
+    name
+        What the parameter is called.
+    value
+        What it was given.
+
+    Raises
+    ------
+    DynaclrError
+        If it is no number in [0, 1].
+
+    Examples
+    --------
+    >>> probability("prob", 0.5)
+    0.5
+    >>> probability("prob", 1.5)
+    Traceback (most recent call last):
+    dynaclr.errors.DynaclrError: prob=1.5 must be a probability in [0, 1]
+    """
+    if not is_number(value) or not 0 <= value <= 1:
+        raise DynaclrError(f"{name}={value!r} must be a probability in [0, 1]")
+    return value
+
+
 def whole(name: str, value: Any, at_least: int | None = None) -> int:
     """Return a whole number as an int.
 

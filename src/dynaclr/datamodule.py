@@ -8,23 +8,25 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import SequentialSampler
 
 from dynaclr.augment import ChannelDropout
-from dynaclr.batch_transforms import BatchTransforms, Sample, flat
-from dynaclr.checks import is_list, whole, whole_pair
+from dynaclr.batch_transforms import BatchTransforms, Sample
+from dynaclr.cascade.recipe import Axes
+from dynaclr.checks import is_list, probability, whole, whole_pair
 from dynaclr.dataset import MultiExperimentTripletDataset
 from dynaclr.errors import DynaclrError
 from dynaclr.experiment import ExperimentRegistry
+from dynaclr.fovs import checked_z_range
 from dynaclr.index import MultiExperimentIndex
 from dynaclr.loader import BatchLoader, EvenBatches, ResumableBatchLoader
-from dynaclr.normalization import check_statistics
+from dynaclr.normalization import check_normalizations
 from dynaclr.randomness import keys
 from dynaclr.sampler import FlexibleBatchSampler
-from dynaclr.splits import check_anchors, entries_for, split_experiments, warn_of_shared_images
-from dynaclr.tau_sampling import hours_range
+from dynaclr.splits import Split, check_anchors, entries_for, split_experiments, warn_of_shared_images
+from dynaclr.tau_sampling import hours_range, tau_weights
 from dynaclr.trainers import (
     Unvalidated,
     check_encoder,
@@ -33,7 +35,6 @@ from dynaclr.trainers import (
     number_in_transfer,
     trained_batches,
 )
-from dynaclr.transforms import NormalizeSampled
 from dynaclr.transforms.base import Bounds
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ class MultiExperimentDataModule(LightningDataModule):
       repeats the first; `dynaclr.embeddings.EmbeddingWriter` writes it once.)
     - *test*: an error; there is no third part of the data.
 
-    On several ranks the trainer needs ``use_distributed_sampler=False``, since the loaders know their ranks themselves.
+    With a distributed strategy (``ddp``, on one device too) the trainer needs ``use_distributed_sampler=False``, since
+    the loaders know their ranks themselves.
 
     A batch comes from the loader raw (see `dynaclr.dataset.MultiExperimentTripletDataset`). On the device it is
     normalized, in training augmented, cropped in the centre, and in training single channels are dropped.
@@ -169,6 +171,7 @@ class MultiExperimentDataModule(LightningDataModule):
         self.val_experiments = val_experiments
         hours_range(tau_range)
         self.tau_range = tau_range
+        tau_weights([], 0, 0, tau_decay_rate)  # says what is wrong with the rate
         self.tau_decay_rate = tau_decay_rate
         self.batch_size = whole("batch_size", batch_size, at_least=1)
         self.num_workers = whole("num_workers", num_workers, at_least=0)
@@ -185,17 +188,19 @@ class MultiExperimentDataModule(LightningDataModule):
             "stratify_by": stratify_by,
             "exclusive_by": exclusive_by,
         }
+        Axes.of_options(**self.sampling)  # says what is wrong with an option, whatever the anchors
         if not is_list(channel_dropout_channels):
             raise DynaclrError(
                 f"channel_dropout_channels is {channel_dropout_channels!r}, but needs a list of source positions; "
                 "use [] to drop none"
             )
         self.channel_dropout_channels = tuple(channel_dropout_channels)
+        probability("channel_dropout_prob", channel_dropout_prob)
         dropout = ChannelDropout(self.channel_dropout_channels, channel_dropout_prob)
         self.transforms = BatchTransforms(normalizations, augmentations, self.final_yx_patch_size, dropout)
         self.hcl_beta = hcl_beta  # the loss owns beta: nothing reads this
-        self.cache_pool_bytes = cache_pool_bytes
-        self.seed = seed
+        self.cache_pool_bytes = whole("cache_pool_bytes", cache_pool_bytes, at_least=0)
+        self.seed = whole("seed", seed)
         self.include_wells = include_wells
         self.exclude_fovs = exclude_fovs
         self.registry: ExperimentRegistry | None = None
@@ -223,23 +228,14 @@ class MultiExperimentDataModule(LightningDataModule):
             If the registry, the split, the tracks, the sampling options or the statistics cannot work; before
             any training.
         """
-        if stage not in {"fit", "validate", "predict"}:
-            raise DynaclrError(
-                f"stage={getattr(stage, 'value', stage)!r} needs to be 'fit', 'validate' or 'predict'; there are no "
-                "test data: hold experiments out with val_experiments and use the stage 'validate'"
-            )
-        if self.trainer is not None:
-            check_trainer(self.trainer)
-        registry = self.registry = ExperimentRegistry.from_yaml(self.experiments_yaml)
-        self.transforms.check_channels(registry.num_source_channels)
-        split = split_experiments(registry, self.val_experiments)
+        trainer = self.trainer
+        registry, split = self.check(stage, trainer, getattr(trainer, "lightning_module", None))
+        self.registry = registry
         if stage == "fit":
             self.train_index = self._index(registry, split.train, self.tau_range)
             check_anchors(self.train_index, "train on")
             warn_of_shared_images(self.train_index, self.sampling)
             self.train_sampler, self._written = self._sampler(self.train_index), None
-        if stage == "validate" and not split.val:
-            raise DynaclrError("val_experiments is empty, but the stage 'validate' needs at least one experiment")
         if stage in {"fit", "validate"}:
             self.val_index = self._index(registry, split.val, self.tau_range) if split.val else None
             if self.val_index is not None:
@@ -249,6 +245,48 @@ class MultiExperimentDataModule(LightningDataModule):
             self._unvalidated = Unvalidated(self.trainer)
         if stage == "predict":
             self.predict_index = self._index(registry, registry.names, (0, 0))  # no positive: any interval will do
+        indexes = {"fit": (self.train_index, self.val_index), "validate": (self.val_index,)}
+        check_normalizations(self.transforms.steps, registry, indexes.get(stage, (self.predict_index,)))
+
+    def check(
+        self, stage: str, trainer: Trainer | None = None, model: LightningModule | None = None
+    ) -> tuple[ExperimentRegistry, Split]:
+        """Refuse what cannot work, as far as it shows without the tracks; `setup` asks, and who starts a run may too.
+
+        Parameters
+        ----------
+        stage
+            As for `setup`.
+        trainer, model
+            What is to run, and what on; None where nobody knows.
+
+        Returns
+        -------
+        registry, split
+            The experiments, and which of them train and validate.
+
+        Raises
+        ------
+        DynaclrError
+            If the stage, the trainer, the registry, the split, the channels or the encoder's sizes cannot work.
+        """
+        if stage not in {"fit", "validate", "predict"}:
+            raise DynaclrError(
+                f"stage={getattr(stage, 'value', stage)!r} needs to be 'fit', 'validate' or 'predict'; there are no "
+                "test data: hold experiments out with val_experiments and use the stage 'validate'"
+            )
+        if trainer is not None:
+            check_trainer(trainer)
+        registry = ExperimentRegistry.from_yaml(self.experiments_yaml)
+        self.transforms.check_channels(registry.num_source_channels)
+        split = split_experiments(registry, self.val_experiments)
+        if stage == "validate" and not split.val:
+            raise DynaclrError("val_experiments is empty, but the stage 'validate' needs at least one experiment")
+        if self.transforms.keep_shapes:
+            planes = checked_z_range(self.z_range)
+            depth = planes.stop - planes.start
+            check_encoder(model, (self.batch_size, registry.num_source_channels, depth, *self.final_yx_patch_size))
+        return registry, split
 
     def teardown(self, stage: str) -> None:  # noqa: ARG002  (Lightning passes it)
         """End reading ahead, and give the trainer its settings back."""
@@ -358,7 +396,7 @@ class MultiExperimentDataModule(LightningDataModule):
     # ------------------------------------------------------------------ parts
 
     def _index(self, registry: ExperimentRegistry, names: Sequence[str], tau_range: Bounds) -> MultiExperimentIndex:
-        index = MultiExperimentIndex(
+        return MultiExperimentIndex(
             registry.subset(names),
             self.z_range,
             self.yx_patch_size,
@@ -366,24 +404,6 @@ class MultiExperimentDataModule(LightningDataModule):
             entries_for(registry, names, self.include_wells),
             entries_for(registry, names, self.exclude_fovs),
         )
-        if self.trainer is not None and self.transforms.keep_shapes:
-            depth = index.z_range.stop - index.z_range.start
-            shape = (self.batch_size, registry.num_source_channels, depth, *self.final_yx_patch_size)
-            check_encoder(self.trainer, shape)
-        self._check_statistics(index)
-        return index
-
-    def _check_statistics(self, index: MultiExperimentIndex) -> None:
-        """Refuse to begin where a normalization would fail on the way."""
-        fovs: dict[str, set[str]] = {}
-        in_use = index.tracks[["experiment", "fov_name"]].drop_duplicates().astype(str)
-        for experiment, fov_name in in_use.itertuples(index=False):
-            fovs.setdefault(experiment, set()).add(fov_name)
-        for transform in flat(self.transforms.normalizations + self.transforms.augmentations):
-            if isinstance(transform, NormalizeSampled):
-                channels = [i for i in range(index.registry.num_source_channels) if f"ch_{i}" in transform.names]
-                level, subtrahend, divisor = transform.level, transform.subtrahend, transform.divisor
-                check_statistics(index.registry, level, subtrahend, divisor, fovs=fovs, channels=channels)
 
     def _dataset(self, index: MultiExperimentIndex, fit: bool = True) -> MultiExperimentTripletDataset:
         return MultiExperimentTripletDataset(

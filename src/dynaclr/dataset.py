@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from dynaclr.checks import truth
 from dynaclr.errors import DynaclrError
 from dynaclr.lineage import IntArray
 from dynaclr.pixels import Image, PatchReader
@@ -113,7 +114,7 @@ class MultiExperimentTripletDataset(Dataset[Batch]):
                 f"{tuple(index.tau_range_hours)!r}, which decided which rows are anchors"
             )
         self.index = index
-        self.fit = fit
+        self.fit = truth("fit", fit)
         self.epoch = 0
         self._draw = PositiveDraw(index, tau_decay_rate, seed)
         tracks = index.tracks
@@ -192,7 +193,10 @@ class MultiExperimentTripletDataset(Dataset[Batch]):
         return self._draw(self._checked_rows(indices), np.asarray(indices, dtype=np.int64), epoch)
 
     def _checked_rows(self, indices: Sequence[int]) -> IntArray:
-        numbers = np.asarray(indices, dtype=np.int64)
+        given = np.asarray(indices)
+        if given.size and given.dtype.kind not in "iu":
+            raise DynaclrError(f"indices are of type {given.dtype}, but need to be whole numbers in [0, {len(self)})")
+        numbers = given.astype(np.int64)
         wrong = numbers[(numbers < 0) | (numbers >= len(self))]
         if wrong.size:
             raise DynaclrError(f"index {int(wrong[0])} is out of range, but needs to lie in [0, {len(self)})")

@@ -12,7 +12,7 @@ from monai.networks.layers.drop_path import DropPath
 from monai.networks.nets.resnet import ResNet
 from torch import Tensor, nn
 
-from dynaclr.checks import is_whole, whole
+from dynaclr.checks import is_number, is_whole, whole
 from dynaclr.errors import DynaclrError, did_you_mean
 
 __all__ = ["BACKBONES", "ContrastiveEncoder", "ConvNeXt", "StackToChannels"]
@@ -306,7 +306,7 @@ class ContrastiveEncoder(nn.Module):
         self.embedding_dim = check("embedding_dim", embedding_dim)
         self.projection_dim = check("projection_dim", projection_dim)
         _check_depth(self.in_stack_depth, self.stem_kernel_size, self.stem_stride[0])
-        if not 0 <= drop_path_rate < 1:
+        if not is_number(drop_path_rate) or not 0 <= drop_path_rate < 1:
             raise DynaclrError(f"drop_path_rate={drop_path_rate!r} needs a number in [0, 1)")
         network, width, features = _build_backbone(backbone, drop_path_rate)
         if self.embedding_dim != features:

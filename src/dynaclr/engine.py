@@ -143,6 +143,10 @@ class ContrastiveModule(LightningModule):
         """Return AdamW, with the learning rate's schedule counted in steps."""
         # One fused kernel is several times faster, but its gradients cannot be clipped under mixed precision.
         fused = not (self._trainer and self._trainer.gradient_clip_val)
+        if not any(parameter.requires_grad for parameter in self.parameters()):
+            raise DynaclrError(
+                f"encoder={type(self.encoder).__name__} has no parameter to train, but needs at least one"
+            )
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, fused=fused)
         if self.schedule == "Constant":
             return optimizer
@@ -191,9 +195,8 @@ class ContrastiveModule(LightningModule):
         self, loss: Tensor, projections: Mapping[str, Tensor], lineage: Tensor | None, stage: Stage
     ) -> None:
         size = len(projections["anchor"])
-        validates = stage == "val"
-        log = partial(self.log, on_epoch=True, sync_dist=validates)
-        if not validates:
+        log = partial(self.log, on_epoch=True, sync_dist=True)  # once an epoch: the mean is that of all ranks
+        if stage == "train":
             self.log("loss/train_step", loss, on_step=True, prog_bar=True, batch_size=size)
         log(f"loss/{stage}", loss, on_step=False, prog_bar=True, batch_size=size)
         scalars = {f"{name}/{stage}": value for name, value in pair_statistics(projections, lineage).items()}

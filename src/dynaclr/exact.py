@@ -14,7 +14,7 @@ _SIMPLE: Final = 1000  # denominators up to this are taken for what was meant
 _ROUNDINGS: Final = 16 * np.finfo(np.float64).eps  # more than a few sums and products of float64 can be off by
 
 
-def exact(number: float | np.number[Any]) -> Fraction:
+def exact(number: float | np.number[Any] | Fraction) -> Fraction:
     """Return the number that a float stands for, as an exact fraction.
 
     A float that is the nearest one to a simple fraction stands for that fraction (``20 / 3`` minutes), any other for
@@ -23,7 +23,7 @@ def exact(number: float | np.number[Any]) -> Fraction:
     Parameters
     ----------
     number
-        A finite number of Python or NumPy; a ``float32`` means the decimal text that it prints.
+        A finite number of Python or NumPy; a ``float32`` means the decimal text that it prints, and a fraction itself.
 
     Examples
     --------
@@ -32,6 +32,8 @@ def exact(number: float | np.number[Any]) -> Fraction:
     >>> exact(20 / 3)
     Fraction(20, 3)
     """
+    if isinstance(number, Fraction):
+        return number
     plain = number.item() if isinstance(number, np.integer) else float(str(number))
     simple = Fraction(plain).limit_denominator(_SIMPLE)
     return simple if float(simple) == plain else Fraction(str(plain))

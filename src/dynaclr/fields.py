@@ -40,7 +40,7 @@ def _text(value: Any) -> Any:
 
 def _path(value: Any) -> Any:
     """Let paths pass, with ``~`` for the home folder."""
-    if not isinstance(value, (str, Path)) or not str(value).strip():
+    if not isinstance(value, (str, Path)) or not str(value).strip() or "\0" in str(value):
         refuse(f"is {value!r}, but needs a path{_yaml_trap(value)}")
     try:
         return Path(value).expanduser()

@@ -90,7 +90,7 @@ class MultiExperimentIndex:
         If ``tau_range_hours`` is no range, a FOV is smaller than the window, an entry of ``include_wells`` or
         ``exclude_fovs`` matches nothing, or an experiment is left without a row.
     TracksError
-        If a tracking table is not what it should be; see `dynaclr.tracks.check_tracks`.
+        With all tracking tables that are not what they should be; see `dynaclr.tracks.check_tracks`.
 
     Notes
     -----
@@ -214,18 +214,39 @@ class MultiExperimentIndex:
 
 
 def _read_all(sources: Sequence[tuple[Fov, Path | pd.DataFrame]]) -> list[CheckedTracks]:
-    """Read and check the tables, in order; a few at a time, since they often lie on a network drive."""
+    """Read and check the tables, in order; a few at a time, since they often lie on a network drive.
 
-    def read(job: tuple[Fov, Path | pd.DataFrame]) -> CheckedTracks:
+    Raises
+    ------
+    TracksError
+        With what is wrong with each table of which something is.
+    """
+
+    def read(job: tuple[Fov, Path | pd.DataFrame]) -> CheckedTracks | TracksError:
         fov, source = job
-        if isinstance(source, pd.DataFrame):
-            return check_tracks(source, source=fov.label, **fov.rules)
-        return read_tracks(source, **fov.rules)
+        try:
+            if isinstance(source, pd.DataFrame):
+                return check_tracks(source, source=fov.label, **fov.rules)
+            return read_tracks(source, **fov.rules)
+        except TracksError as problem:
+            return problem
 
+    checked: list[CheckedTracks] = []
+    problems: list[TracksError] = []
     with ThreadPoolExecutor(_READERS) as pool:
         results = pool.map(read, sources)
         # Shown on a terminal only, and only if it takes more than two seconds.
-        return list(tqdm(results, "reading tracks", total=len(sources), unit="FOV", delay=2, disable=None))
+        for one in tqdm(results, "reading tracks", total=len(sources), unit="FOV", delay=2, disable=None):
+            if isinstance(one, TracksError):
+                problems.append(one)
+            else:
+                checked.append(one)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        listing = "".join(f"\n  - {problem}" for problem in problems)
+        raise TracksError(f"{len(problems)} tracking tables have problems:{listing}")
+    return checked
 
 
 def _log_impossible_parents(fovs: Sequence[Fov], checked: Sequence[CheckedTracks]) -> None:

@@ -13,7 +13,7 @@ from pytorch_metric_learning.losses import NTXentLoss
 from torch import Tensor
 from torch.nn import functional
 
-from dynaclr.checks import is_number
+from dynaclr.checks import is_number, truth
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.log_sum import log_weighted_mean
 
@@ -113,7 +113,7 @@ class NTXentHCL(NTXentLoss):  # type: ignore[misc]
         self.beta = beta
         self.beta_on = beta_on
         self.tau_plus = tau_plus
-        self.mask_same_lineage = mask_same_lineage
+        self.mask_same_lineage = truth("mask_same_lineage", mask_same_lineage)
         self.last_clamped_share = torch.zeros(())
         self.add_to_recordable_attributes(list_of_names=["beta", "tau_plus"], is_stat=False)
 

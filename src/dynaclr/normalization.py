@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from dynaclr.checks import is_number
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.experiment import ExperimentConfig, ExperimentRegistry
 from dynaclr.plate import Position
+from dynaclr.transforms import NormalizeSampled
 from dynaclr.wording import listed
+
+if TYPE_CHECKING:
+    from dynaclr.index import MultiExperimentIndex
 
 SCHEMES = ("fov_statistics", "dataset_statistics", "timepoint_statistics")
 """What the statistics are taken over: a FOV, all FOVs of a store, one frame of a FOV."""
@@ -110,6 +114,43 @@ def check_statistics(
             f"normalization by {scheme} needs statistics of the images in use, computed together, but "
             f"{'; '.join(stale)} (run `dynaclr preprocess --overwrite` on the registry)"
         )
+
+
+def check_normalizations(
+    transforms: Iterable[object], registry: ExperimentRegistry, indexes: Iterable[MultiExperimentIndex | None]
+) -> None:
+    """Refuse to begin where a `NormalizeSampled` would fail on the way, with all that is wrong for any of them.
+
+    Parameters
+    ----------
+    transforms
+        All transforms of a batch; others than `NormalizeSampled` need no statistics.
+    registry
+        The experiments.
+    indexes
+        What is read: the FOVs of their rows are in use.
+
+    Raises
+    ------
+    DynaclrError
+        As `check_statistics` does.
+    """
+    fovs: dict[str, set[str]] = {}
+    for index in filter(None, indexes):
+        in_use = index.tracks[["experiment", "fov_name"]].drop_duplicates().astype(str)
+        for experiment, fov_name in in_use.itertuples(index=False):
+            fovs.setdefault(experiment, set()).add(fov_name)
+    problems: dict[str, None] = {}
+    for transform in transforms:
+        if isinstance(transform, NormalizeSampled):
+            channels = [i for i in range(registry.num_source_channels) if f"ch_{i}" in transform.names]
+            level, subtrahend, divisor = transform.level, transform.subtrahend, transform.divisor
+            try:
+                check_statistics(registry, level, subtrahend, divisor, fovs=fovs, channels=channels)
+            except DynaclrError as problem:
+                problems[str(problem)] = None
+    if problems:
+        raise DynaclrError("; and ".join(problems))
 
 
 def _entries(

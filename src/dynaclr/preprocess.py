@@ -114,10 +114,12 @@ def compute_statistics(
     registry.refresh()
     jobs = _jobs(registry, channels)
     pending = {job.store: job.channels if overwrite else _unfinished(job) for job in jobs}
-    for job in jobs:
-        if pending[job.store]:
-            _prepare(job, fresh=overwrite)
-    frames = sum(p.shape[0] for job in jobs if pending[job.store] for p in job.positions.values())
+    unfinished = [job for job in jobs if pending[job.store]]
+    for job in unfinished:
+        _check_writable(job)
+    for job in unfinished:
+        _prepare(job, fresh=overwrite)
+    frames = sum(p.shape[0] for job in unfinished for p in job.positions.values())
     computed: list[str] = []
     skipped: list[str] = []
     with tqdm(total=frames, unit="frame", desc="preprocess", disable=not progress or not frames) as bar:
@@ -172,8 +174,18 @@ def _unfinished(job: _Job) -> tuple[str, ...]:
     return tuple(channel for channel in job.channels if not all(finished(p, channel) for p in job.positions.values()))
 
 
+def _check_writable(job: _Job) -> None:
+    """Refuse a store that cannot be written to, before hours are spent on it and before anything is deleted."""
+    folder = job.store / WORK_FOLDER
+    if folder.exists() and not folder.is_dir():
+        raise _read_only(job.store, f"its {WORK_FOLDER} is no folder")
+    for path in (folder if folder.exists() else job.store, *(position.path for position in job.positions.values())):
+        if not os.access(path, os.W_OK):
+            raise _read_only(path, "Permission denied")
+
+
 def _prepare(job: _Job, *, fresh: bool) -> None:
-    """Make the work folder, before hours are spent on a store that cannot be written to."""
+    """Make the work folder, empty if the work of an interrupted run is of no use."""
     folder = job.store / WORK_FOLDER
     try:
         if fresh:
@@ -181,9 +193,6 @@ def _prepare(job: _Job, *, fresh: bool) -> None:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise _read_only(job.store, error.strerror) from error
-    for position in job.positions.values():
-        if not os.access(position.path, os.W_OK):
-            raise _read_only(position.path, "permission denied")
 
 
 def _read_only(path: Path, reason: str | None) -> DynaclrError:

@@ -14,7 +14,6 @@ import pandas as pd
 import torch.distributed
 from torch.utils.data import Sampler
 
-from dynaclr.cascade.axes import ConditionAxis, ExclusiveAxis, ExperimentAxis, LeakAxis, TimeAxis, as_columns
 from dynaclr.cascade.fold import Cascade
 from dynaclr.cascade.recipe import Axes, Recipe
 from dynaclr.checks import truth, whole
@@ -113,18 +112,20 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             raise DynaclrError(
                 f"valid_anchors is a {type(valid_anchors).__name__}, but needs to be a DataFrame with a row per anchor"
             )
-        groups, conditions = as_columns(group_by, "group_by"), as_columns(stratify_by, "stratify_by")
-        by_experiment = truth("experiment_aware", experiment_aware)
-        by_condition = truth("condition_balanced", condition_balanced)
-        by_time, drop_last = truth("temporal_enrichment", temporal_enrichment), truth("drop_last", drop_last)
-        time = TimeAxis(temporal_window_hours, temporal_global_fraction)
-        self._axes = Axes(
-            experiment=ExperimentAxis(groups if by_experiment else (), experiment_weights),
-            leak=LeakAxis(leaky),
-            condition=ConditionAxis(conditions if by_condition else (), condition_ratio),
-            time=time if by_time else None,
-            exclusive=None if exclusive_by is None else ExclusiveAxis(as_columns(exclusive_by, "exclusive_by")),
+        self._axes = Axes.of_options(
+            experiment_aware=experiment_aware,
+            leaky=leaky,
+            experiment_weights=experiment_weights,
+            condition_balanced=condition_balanced,
+            condition_ratio=condition_ratio,
+            temporal_enrichment=temporal_enrichment,
+            temporal_window_hours=temporal_window_hours,
+            temporal_global_fraction=temporal_global_fraction,
+            group_by=group_by,
+            stratify_by=stratify_by,
+            exclusive_by=exclusive_by,
         )
+        drop_last = truth("drop_last", drop_last)
         self.seed = whole("seed", seed)
         self.num_replicas, self.rank = _replicas(num_replicas, rank)
         self.batch_size = whole("batch_size", batch_size, at_least=1)
@@ -242,7 +243,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         DynaclrError
             If `i` or `epoch` is not a whole number from 0 on, or `i` beyond 2**53.
         """
-        composed = self._cascade.compose(np.array([_number(i)]), self._epoch(epoch))
+        composed = self._cascade.compose(np.array([_number("i", i)]), self._epoch(epoch))
         rows: list[int] = self._cascade.rows(composed)[0].tolist()
         return rows
 
@@ -264,7 +265,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             already) and, with enrichment, ``hpi`` in hours. ``attrs["focal_hpi"]`` is the focal HPI in hours, or
             ``None``.
         """
-        return self._cascade.explain(_number(i), self._epoch(epoch))
+        return self._cascade.explain(_number("i", i), self._epoch(epoch))
 
     def strata(self) -> pd.DataFrame:
         """Tell what the options ask of each stratum.
@@ -310,7 +311,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             raise DynaclrError(f"state={dict(state)!r} is no sampler state: it lacks {', '.join(map(repr, missing))}")
         if state["version"] != _STATE_VERSION:
             raise DynaclrError(f"state has version {state['version']!r}, but this sampler reads {_STATE_VERSION!r}")
-        epoch, batches = (whole(key, state[key], at_least=0) for key in ("epoch", "batches"))
+        epoch, batches = whole("epoch", state["epoch"], at_least=0), _number("batches", state["batches"])
         if different := self.differences(state["fingerprint"]):
             raise OtherSamplingError(
                 f"state belongs to another table or other options ({', '.join(different)}), but needs those that it "
@@ -361,10 +362,10 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         }
 
 
-def _number(i: int) -> int:
-    if whole("i", i, at_least=0) > _LAST:
-        raise DynaclrError(f"i={i!r} needs the number of a batch, at most {_LAST}")
-    return int(i)
+def _number(name: str, value: int) -> int:
+    if whole(name, value, at_least=0) > _LAST:
+        raise DynaclrError(f"{name}={value!r} needs to be a number of batches, at most {_LAST}")
+    return int(value)
 
 
 def _digest(*parts: NDArray[Any] | bytes) -> str:

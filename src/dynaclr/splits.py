@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import KeysView, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from dynaclr.cascade.axes import as_columns
 from dynaclr.errors import DynaclrError, did_you_mean
@@ -111,7 +113,7 @@ def entries_for(
 
 
 def check_anchors(index: MultiExperimentIndex, purpose: str) -> None:
-    """Refuse an index without an anchor, and warn of experiments without one.
+    """Refuse an index without an anchor, and warn of experiments and of their conditions without one.
 
     Parameters
     ----------
@@ -133,6 +135,18 @@ def check_anchors(index: MultiExperimentIndex, purpose: str) -> None:
         )
     for name in without:
         _logger.warning("experiment %r has no %s, so there is nothing of it to %s", name, wanted, purpose)
+    by = ["experiment", "condition"]
+    for name, condition in _different(index.tracks[by]) - _different(index.valid_anchors[by]):
+        if name not in without:
+            _logger.warning(
+                "condition %r of experiment %r has no %s, so there is nothing of it to %s",
+                *(condition, name, wanted, purpose),
+            )
+
+
+def _different(labels: pd.DataFrame) -> KeysView[tuple[str, str]]:
+    """Return the combinations of labels that a table has, in its order."""
+    return dict.fromkeys(labels.drop_duplicates().astype(str).itertuples(index=False, name=None)).keys()
 
 
 def warn_of_shared_images(index: MultiExperimentIndex, sampling: Mapping[str, Any]) -> None:

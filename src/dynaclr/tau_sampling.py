@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from math import ceil, exp, floor, isfinite
+from math import ceil, exp, floor
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dynaclr.checks import is_number
+from dynaclr.checks import is_list, is_number
 from dynaclr.errors import DynaclrError
 from dynaclr.exact import exact
 
 _STEEPEST_GROWTH = -700.0
 """Below this decay rate ``exp`` leaves the range of float64."""
+
+_FARTHEST = 2**62
+"""Frames beyond the end of any movie, which 64 bits hold: whoever asks for more gets this many."""
 
 
 def hours_range(tau_range_hours: Sequence[float], parameter: str = "tau_range") -> tuple[Fraction, Fraction]:
@@ -44,7 +47,7 @@ def hours_range(tau_range_hours: Sequence[float], parameter: str = "tau_range") 
     (Fraction(1, 2), Fraction(2, 1))
     """
     bounds = _two_numbers(tau_range_hours)
-    if bounds is None or not all(isfinite(bound) for bound in bounds):
+    if bounds is None:
         raise DynaclrError(f"{parameter} is {tau_range_hours!r}, but needs two finite numbers of hours, (min, max)")
     if bounds[0] < 0:
         raise DynaclrError(f"{parameter} is {tau_range_hours!r}, but needs hours that are not negative")
@@ -54,11 +57,9 @@ def hours_range(tau_range_hours: Sequence[float], parameter: str = "tau_range") 
 
 
 def _two_numbers(given: Any) -> tuple[float, float] | None:
-    """Return the two numbers of a pair, or None where it is no pair of numbers."""
-    if isinstance(given, str) or not hasattr(given, "__len__") or len(given) != 2:
-        return None
-    numbers: list[Any] = [bound for bound in given if isinstance(bound, (int, float, np.number, Fraction))]
-    if len(numbers) != 2 or any(isinstance(bound, bool) for bound in numbers):
+    """Return the two numbers of a pair, or None where it is no pair of finite numbers."""
+    numbers: list[Any] = list(given) if is_list(given) or (isinstance(given, np.ndarray) and given.ndim == 1) else []
+    if len(numbers) != 2 or not all(isinstance(bound, Fraction) or is_number(bound) for bound in numbers):
         return None
     return numbers[0], numbers[1]
 
@@ -67,7 +68,8 @@ def frames_in_range(interval_minutes: float, tau_range_hours: Sequence[float]) -
     """Return the smallest and the largest whole number of frames whose offset lies in a range of hours.
 
     Both bounds belong to the range, and the smallest is at least 1: an offset of 0 frames is only for those
-    who ask for ``(0, 0)``. The arithmetic is exact, so 0.5 h at 60 min is no frame, and 0.3 h at 6 min is frame 3.
+    who ask for ``(0, 0)``. The arithmetic is exact, so 0.5 h at 60 min is no frame, and 0.3 h at 6 min is frame 3. What
+    is beyond 2**62 frames, and so beyond any movie, is that many.
 
     Parameters
     ----------
@@ -100,7 +102,7 @@ def frames_in_range(interval_minutes: float, tau_range_hours: Sequence[float]) -
         return 0, 0
     interval = exact(interval_minutes)
     first, last = max(1, ceil(first_hour * 60 / interval)), floor(last_hour * 60 / interval)
-    return (first, last) if first <= last else None
+    return (min(first, _FARTHEST), min(last, _FARTHEST)) if first <= last else None
 
 
 def tau_weights(taus: ArrayLike, tau_min: int, tau_max: int, decay_rate: float = 2.0) -> NDArray[np.float64]:

@@ -71,7 +71,7 @@ def read_tracks(
     """Read one FOV's CSV and check it; parameters and errors as in `check_tracks`.
 
     Rows are named by their line in the file, as editors and spreadsheets count: the header is row 1. Empty lines
-    are skipped, and counted.
+    behind it are skipped, and counted.
     """
     try:
         header = pd.read_csv(path, header=None, nrows=1, dtype=str, skip_blank_lines=False).iloc[0]

@@ -32,20 +32,21 @@ def check_trainer(trainer: Trainer) -> None:
             "batches; to overfit, keep a few FOVs with include_wells"
         )
     connector = getattr(trainer, "_accelerator_connector", None)
-    if trainer.world_size > 1 and getattr(connector, "use_distributed_sampler", False):
+    # Lightning also shares out on a single rank, where the strategy could take several.
+    if getattr(connector, "is_distributed", False) and getattr(connector, "use_distributed_sampler", False):
         raise DynaclrError(
-            f"use_distributed_sampler is True on {trainer.world_size} ranks, but needs to be False: the "
+            "use_distributed_sampler is True with a distributed strategy, but needs to be False: the "
             "loaders share the batches out themselves; set Trainer(use_distributed_sampler=False)"
         )
 
 
-def check_encoder(trainer: Trainer, shape: tuple[int, ...]) -> None:
+def check_encoder(model: object, shape: tuple[int, ...]) -> None:
     """Refuse the `ContrastiveEncoder` of a `ContrastiveModule` that cannot take batches of this shape.
 
     Parameters
     ----------
-    trainer
-        Knows its model; what other models hand to their encoder nobody knows.
+    model
+        What is trained; what other models hand to their encoder nobody knows.
     shape
         Samples, channels, slices, height and width in pixels.
 
@@ -54,7 +55,6 @@ def check_encoder(trainer: Trainer, shape: tuple[int, ...]) -> None:
     DynaclrError
         In the encoder's own words.
     """
-    model = getattr(trainer, "lightning_module", None)
     if isinstance(model, ContrastiveModule) and isinstance(model.encoder, ContrastiveEncoder):
         model.encoder.check_shape(shape)
 

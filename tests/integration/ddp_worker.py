@@ -37,6 +37,8 @@ def main(job_file: Path) -> None:
         "steps": trainer.global_step,
         "trained": recorder.trained,
         "validated": recorder.validated,
+        "losses": recorder.losses,
+        "loss/train": float(trainer.callback_metrics.get("loss/train", float("nan"))),
         "predicted": [[one["global_track_id"], one["t"]] for output in outputs or [] for one in output["index"]],
         "weights": {name: value.tolist() for name, value in model.state_dict().items()},
     }

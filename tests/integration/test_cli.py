@@ -155,6 +155,31 @@ MISTAKES = {
     "checkpoint of the model": ({"model__init_args__ckpt_path": "nope.ckpt"}, "ckpt_path='nope.ckpt' does not exist"),
     "trainer key": ({"trainer__max_epocs": 1}, "'trainer.max_epocs' that nobody reads; did you mean 'max_epochs'?"),
     "accelerator": ({"trainer__accelerator": "cpuu"}, "accelerator='cpuu'"),
+    "batches to accumulate": (
+        {"trainer__accumulate_grad_batches": 0},
+        "trainer.accumulate_grad_batches=0 needs to be above 0",
+    ),
+    "epochs between validations": (
+        {"trainer__check_val_every_n_epoch": 0},
+        "trainer.check_val_every_n_epoch=0 needs to be above 0",
+    ),
+    "no batch between validations": (
+        {"trainer__val_check_interval": 0},
+        "trainer.val_check_interval=0 needs to be above 0",
+    ),
+    "batches between validations": (
+        {"trainer__val_check_interval": 15},
+        "`val_check_interval` (15) must be less than or equal to the number of the training batches (2)",
+    ),
+    "a distributed strategy": (
+        {"trainer__strategy": "ddp", "trainer__use_distributed_sampler": True},
+        "use_distributed_sampler is True with a distributed strategy, but needs to be False",
+    ),
+    "seed of everything": ({"seed_everything": -1}, "seed_everything=-1 needs to be from 0 to 4294967295, true or fal"),
+    "an encoder without parameters": (
+        {"model__init_args__encoder": {"class_path": "torch.nn.Identity"}},
+        "encoder=Identity has no parameter to train",
+    ),
     "callback": (
         {"trainer__callbacks": [{"class_path": "lightning.pytorch.callbacks.ModelCheckpont"}]},
         "did you mean 'ModelCheckpoint'?",
@@ -248,6 +273,30 @@ def test_a_wrong_configuration_is_one_sentence(
     assert sentence in line
     assert "Parser key" not in line
     assert "Union" not in line
+    assert everything_in(folder) | everything_in(registry.parent) == before
+
+
+NO_LOG: dict[str, tuple[dict[str, Any], str]] = {
+    **{name: MISTAKES[name] for name in ("channels of the encoder", "validation experiment", "registry")},
+    "seed": MISTAKES["seed of everything"],
+    "leak": ({"data__init_args__leaky": 2}, "leaky=2"),
+    "precision": ({"trainer__precision": "16-true"}, "needs to be '16-mixed' or '32-true'"),
+    "decay rate": ({"data__init_args__tau_decay_rate": float("nan")}, "tau_decay_rate is nan"),
+    "cache": ({"data__init_args__cache_pool_bytes": -1}, "cache_pool_bytes=-1"),
+}
+
+
+@pytest.mark.parametrize("name", NO_LOG)
+def test_what_shows_without_the_tracks_is_told_before_a_log_is_begun(
+    name: str, folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No empty version of a log is left by each typing mistake."""
+    changes, sentence = NO_LOG[name]
+    config = write_fit_config(folder, registry, **changes)
+    before = everything_in(folder) | everything_in(registry.parent)
+    assert main(["fit", "--config", str(config)]) == 2
+    (line,) = errors_of(capsys)
+    assert sentence in line
     assert everything_in(folder) | everything_in(registry.parent) == before
 
 
@@ -643,6 +692,10 @@ def test_our_error_behind_a_bug_does_not_hide_it() -> None:
         ("Subcommand 'fit' does not accept option 'trainer.devces'", "did you mean 'devices'"),
         ("Parser key \"z\":\n  Expected a <class 'a.b.C'>. Got value: {'x': 1}", "z needs C, got {'x': 1}"),
         ("Errors:\nSubtypes: []", "Errors: Subtypes: []"),
+        (
+            "Parser key \"data\":\n  Not a valid subclass of X\n  Given value: NestedArg(key='class_path', val='nope')",
+            "data needs a class_path of X, got 'nope'",
+        ),
     ],
 )
 def test_complaints_are_taken_out_of_their_wrapping(message: str, sentence: str) -> None:

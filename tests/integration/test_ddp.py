@@ -97,6 +97,7 @@ def test_two_processes_train_on_the_batches_of_one_in_turn() -> None:
         alone = fit_on_one_rank(ranks, data, max_epochs=2)
         on_one = fit_on_one_rank(ranks, data, checkpoint, max_epochs=2)
     assert_ranks_take_turns(whole, alone)
+    assert_epochs_are_those_of_all_ranks(whole)
     for before, after in zip(whole, resumed, strict=True):
         assert after["trained"] == before["trained"][2:]
         assert after["weights"] == before["weights"]
@@ -104,6 +105,12 @@ def test_two_processes_train_on_the_batches_of_one_in_turn() -> None:
     assert on_one.epoch(0) == alone.epoch(0)[4:]
     assert on_one.epoch(1) == alone.epoch(1)
     assert on_one.validated == alone.validated
+
+
+def assert_epochs_are_those_of_all_ranks(ranks: list[dict[str, Any]]) -> None:
+    """Compare what both ranks logged of the last epoch with the mean over the batches of both."""
+    losses = [loss for rank in ranks for loss in rank["losses"][-4:]]
+    assert [rank["loss/train"] for rank in ranks] == pytest.approx([sum(losses) / len(losses)] * 2, rel=1e-5)
 
 
 def assert_ranks_take_turns(ranks: list[dict[str, Any]], alone: Recorder) -> None:
@@ -168,7 +175,7 @@ def test_lightnings_own_sampler_is_refused_in_words() -> None:
     with two_ranks() as ranks:
         ended = ranks.start("fit", {}, {"max_epochs": 1, "use_distributed_sampler": True})
     assert ended.returncode != 0
-    assert "use_distributed_sampler is True on 2 ranks, but needs to be False" in ended.stderr
+    assert "use_distributed_sampler is True with a distributed strategy, but needs to be False" in ended.stderr
 
 
 def test_an_error_on_one_rank_ends_both() -> None:

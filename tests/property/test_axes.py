@@ -43,6 +43,13 @@ def test_windows_hold_what_lies_within(step: float, frames: set[int], width: int
         assert list(range(low[place], high[place])) == inside
 
 
+@given(step=st.sampled_from([0.1, 0.7, 1.1]), width=st.integers(1, 12))
+def test_windows_are_as_wide_in_single_precision(step: float, width: int) -> None:
+    """A float32 means the decimal number that it prints."""
+    window = np.float32(round(width * step, 1))
+    assert TimeAxis(window_hours=window).window_hours == round(width * step, 1)
+
+
 def test_windows_do_tell_times_apart() -> None:
     """What differs by more than rounding is no closer for it: a microsecond beyond the window is beyond it."""
     low, high = TimeAxis(window_hours=1.0).windows(np.array([24.0, 25.0 + 1 / 3.6e9]))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import pandas as pd
 from hypothesis import example, given
 
 from dynaclr.report.batches import batch_summary, batch_table
+from dynaclr.sampler import FlexibleBatchSampler
 from dynaclr_strategies.options import PLAIN_TABLE, sampler_cases
 from dynaclr_strategies.oracles.sampler import CascadeOracle
 from dynaclr_strategies.sampler_descriptions import SamplerCase, SamplerOptions
@@ -45,6 +47,18 @@ def _text(label: Any) -> str:
 def _span(numbers: list[float]) -> str:
     ends = (f"{round(end(numbers), 2):g}" for end in (min, max)) if numbers else ()
     return " to ".join(dict.fromkeys(ends))
+
+
+def test_labels_that_are_spelled_alike_stay_apart() -> None:
+    """Their rows are as many as they are, and say which is which."""
+    rows = [("a", "b/c"), ("a/b", "c")] * 8
+    table = pd.DataFrame(rows, columns=["experiment", "organelle"]).assign(condition="x", hours_post_infection=0.0)
+    sampler = FlexibleBatchSampler(table, 4, group_by=["experiment", "organelle"])
+    drawn = batch_table(sampler, table, batches=4)
+    summary = batch_summary(sampler, drawn)
+    assert sorted(summary["experiment"]) == ["('a', 'b/c')", "('a/b', 'c')"]
+    assert summary["batches"].tolist() == [2, 2]
+    assert set(drawn["experiment"]) == set(summary["experiment"])
 
 
 @given(case=sampler_cases())

@@ -245,7 +245,7 @@ def test_what_matches_nothing_anywhere_is_refused(stage: str) -> None:
         ({"channel_dropout_channels": 1}, "channel_dropout_channels is 1, but needs a list of source positions"),
         ({"channel_dropout_channels": None}, "channel_dropout_channels is None, but needs a list of source positions"),
         ({"channel_dropout_channels": "1"}, "channel_dropout_channels is '1', but needs a list of source positions"),
-        ({"channel_dropout_prob": None}, "p=None must be a probability"),
+        ({"channel_dropout_prob": None}, "channel_dropout_prob=None must be a probability"),
         ({"val_experiments": None}, r"val_experiments is None, but needs a list of names; use \[\] to train"),
         ({"val_experiments": 3}, "val_experiments is 3, but needs a list of names"),
         ({"tau_range": None}, "tau_range is None, but needs two finite numbers of hours"),
@@ -325,6 +325,21 @@ def test_an_experiment_without_an_anchor_is_told_of(caplog: pytest.LogCaptureFix
     ]
 
 
+def test_a_condition_without_an_anchor_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """Balanced conditions would be balanced without it; what has anchors is not told of."""
+    alpha, beta = two_experiments(**TWO_WELLS).experiments
+    first, second = alpha.wells
+    fov = replace(first.fovs[0], tracks=(replace(first.fovs[0].tracks[0], frames=(0,)),))
+    short = replace(alpha, wells=(replace(first, fovs=(fov,)), second))
+    with written(replace(two_experiments(**TWO_WELLS), experiments=(short, beta))) as registry:
+        make_data(registry).setup("fit")
+    (message,) = [record.getMessage() for record in caplog.records if record.name == "dynaclr.splits"]
+    told = (
+        "condition 'uninfected' of experiment 'exp_alpha' has no anchor with a positive in tau_range=(0.5, 2.0) hours, "
+    )
+    assert message == told + "so there is nothing of it to train on"
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -349,6 +364,29 @@ def test_one_cell_in_two_experiments_is_told_of(
     assert [message.split(":")[0] for message in messages] == (
         ["experiments 'exp_alpha' and 'exp_gamma' have 2 FOVs of one store in common"] if told else []
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("leaky", 2),
+        ("experiment_aware", "no"),
+        ("temporal_window_hours", -1),
+        ("temporal_global_fraction", 2),
+        ("experiment_weights", {"a": -1}),
+        ("condition_ratio", {"a": "1"}),
+        ("group_by", []),
+        ("exclusive_by", ""),
+        ("tau_decay_rate", float("nan")),
+        ("cache_pool_bytes", -1),
+        ("seed", 0.5),
+        ("channel_dropout_prob", 5),
+    ],
+)
+def test_options_are_refused_before_anything_is_read(option: str, value: Any) -> None:
+    """When the data module is made, under the name that the user wrote."""
+    with pytest.raises(DynaclrError, match=option):
+        make_data(Path("nowhere.yml"), **{option: value})
 
 
 @pytest.mark.parametrize("link", [False, True])
@@ -414,6 +452,16 @@ def test_statistics_are_asked_for_where_they_are_used() -> None:
         make_data(registry, normalizations=phase, include_wells=["exp_alpha:A/1", "exp_beta:A/1"]).setup("fit")
         with pytest.raises(DynaclrError, match="'exp_alpha', channel 'Phase3D': median is missing in 'B/1/0"):
             make_data(registry, normalizations=phase).setup("fit")
+
+
+def test_missing_statistics_are_told_of_all_transforms_and_of_both_sides() -> None:
+    """Who writes them need not come back for more."""
+    transforms = [NormalizeSampled(["ch_0"]), NormalizeSampled(["ch_1"], subtrahend="median", divisor="iqr")]
+    with written() as registry, pytest.raises(DynaclrError) as caught:
+        make_data(registry, normalizations=transforms).setup("fit")
+    for experiment, reporter in (("exp_alpha", "GFP"), ("exp_beta", "RFP")):
+        for missing in ("'Phase3D': mean is missing", f"{reporter!r}: median is missing"):
+            assert f"experiment '{experiment}', channel {missing}" in str(caught.value)
 
 
 @pytest.mark.parametrize("option", ["normalizations", "augmentations"])

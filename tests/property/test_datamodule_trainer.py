@@ -102,15 +102,19 @@ def test_a_trainer_that_rounds_raw_pixels_is_refused(stage: str, precision: str,
         data.setup(stage)
 
 
-def test_a_trainer_that_puts_its_own_sampler_in_is_refused() -> None:
-    """In words, on several ranks; on one rank Lightning's sampler is never put in."""
-    with trained(make_trainer(devices=2, strategy="ddp")) as data:
-        with pytest.raises(DynaclrError) as caught:
-            data.setup("fit")
-        assert str(caught.value) == (
-            "use_distributed_sampler is True on 2 ranks, but needs to be False: the "
-            "loaders share the batches out themselves; set Trainer(use_distributed_sampler=False)"
-        )
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_trainer_that_puts_its_own_sampler_in_is_refused(devices: int) -> None:
+    """In words, on one device too, where a distributed strategy does the same."""
+    with trained(make_trainer(devices=devices, strategy="ddp")) as data, pytest.raises(DynaclrError) as caught:
+        data.setup("fit")
+    assert str(caught.value) == (
+        "use_distributed_sampler is True with a distributed strategy, but needs to be False: the "
+        "loaders share the batches out themselves; set Trainer(use_distributed_sampler=False)"
+    )
+
+
+def test_the_loaders_know_their_ranks_themselves() -> None:
+    """Of a distributed strategy whose trainer leaves that to them, and of one rank that needs nothing set."""
     with trained(make_trainer(devices=2, strategy="ddp", use_distributed_sampler=False)) as data:
         data.setup("fit")
         assert data.train_sampler is not None

@@ -294,6 +294,7 @@ def test_without_fit_an_observation_has_these_columns() -> None:
         ({"cache_pool_bytes": -1}, "cache_pool_bytes=-1 needs a whole number of at least 0"),
         ({"cache_pool_bytes": 1.5}, "cache_pool_bytes=1.5 needs a whole number of at least 0"),
         ({"seed": 0.5}, "seed=0.5 needs a whole number"),
+        ({"fit": "no"}, "fit='no' needs True or False"),
     ],
 )
 def test_wrong_arguments_are_refused(options: dict[str, Any], sentence: str) -> None:
@@ -307,6 +308,13 @@ def test_an_index_out_of_range_is_refused(wrong: int) -> None:
     """Negative indices do not count from the end: they are a bug of a sampler."""
     with pytest.raises(DynaclrError, match=f"index {wrong} is out of range, but needs to lie in"):
         _shared_dataset().__getitems__([0, wrong])
+
+
+@pytest.mark.parametrize("wrong", [[0, 1.9], [True, False], ["0"], np.array([0.0])])
+def test_indices_that_are_no_whole_numbers_are_refused(wrong: Any) -> None:
+    """Cut to whole numbers they would name other anchors."""
+    with pytest.raises(DynaclrError, match=r"indices are of type .*, but need to be whole numbers in \[0, "):
+        _shared_dataset().__getitems__(wrong)
 
 
 def test_positives_need_a_dataset_for_training() -> None:

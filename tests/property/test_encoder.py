@@ -156,6 +156,7 @@ def test_published_sizes() -> None:
         ({"stem_kernel_size": (1, 4)}, r"stem_kernel_size=\(1, 4\) needs three positive whole numbers"),
         ({"stem_stride": (1, 0, 4)}, r"stem_stride=\(1, 0, 4\) needs three positive whole numbers"),
         ({"stem_stride": 4}, "stem_stride=4 needs three positive whole numbers"),
+        ({"drop_path_rate": "0"}, r"drop_path_rate='0' needs a number in \[0, 1\)"),
         ({"drop_path_rate": 1.0}, r"drop_path_rate=1.0 needs a number in \[0, 1\)"),
         (
             {"backbone": "resnet18", "embedding_dim": 512, "drop_path_rate": 0.1},

@@ -503,6 +503,17 @@ def test_impossible_parameters_are_named(options: dict[str, Any], sentence: str)
         module(**options)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_an_encoder_without_a_parameter_to_train_is_named(frozen: bool) -> None:
+    """It has none, or all of them are frozen."""
+    made = module().requires_grad_(False)
+    if not frozen:
+        made.encoder = nn.Identity()
+    name = "Linear" if frozen else "Identity"
+    with pytest.raises(DynaclrError, match=f"encoder={name} has no parameter to train, but needs at least one"):
+        made.configure_optimizers()
+
+
 def test_the_summary_knows_the_encoders_channels_and_slices() -> None:
     """The default example has 15 slices: an encoder of one slice is summarised with one."""
     encoder = ContrastiveEncoder(

@@ -276,6 +276,7 @@ def test_patterns_are_laws_or_subjects() -> None:
         (["--shard", "1"], "--shard='1' needs to be I/N"),
         (["--laws", "leak-exact", "--shard", "2/2"], "--shard='2/2' leaves nothing to search: there are 1 laws"),
         (["--bundles", "file"], "--bundles='file' needs to be a folder to write in"),
+        (["--bundles", "/proc/in"], "--bundles='/proc/in' needs to be a folder to write in"),
         (["--database", "file/in"], "--database='file/in' needs to be a folder to write in"),
     ],
 )

@@ -311,6 +311,24 @@ def test_columns_of_the_csv_never_overwrite_ours() -> None:
     assert tracks.iloc[anchors["row"]]["t"].tolist() == anchors["t"].tolist()
 
 
+def test_all_tables_with_a_problem_are_told_at_once() -> None:
+    """Each with its own sentence, those that are as they should be without."""
+    with written(TWO) as registry:
+        paths = [
+            config.tracks_path / fov_name / "tracks.csv"
+            for config in registry.experiments
+            for fov_name in registry.positions(config.name)
+        ]
+        for path, column in ((paths[0], "y"), (paths[-1], "x")):
+            pd.read_csv(path).drop(columns=column).to_csv(path, index=False)
+        with pytest.raises(TracksError) as caught:
+            index_of(registry)
+    head, first, second = str(caught.value).splitlines()
+    assert head == "2 tracking tables have problems:"
+    assert first.startswith(f"  - {paths[0]} ")
+    assert second.startswith(f"  - {paths[-1]} ")
+
+
 def test_frames_in_memory_are_indexed_like_files() -> None:
     """Tables that are handed over give the same index as the same tables on disk."""
     with written(TWO) as registry:

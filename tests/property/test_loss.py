@@ -240,6 +240,7 @@ def test_does_not_import_monai() -> None:
         ({"beta": 1e31}, r"beta=1e\+31 must be"),
         ({"tau_plus": 1.0}, r"tau_plus=1.0 must be a number in \[0, 1\)"),
         ({"beta_on": "logits"}, r"beta_on='logits' must be 'cosine' or 'logit'; did you mean 'logit'\?"),
+        ({"mask_same_lineage": "no"}, r"mask_same_lineage='no' needs True or False"),
         ({"distance": DotProductSimilarity()}, r"distance=DotProductSimilarity.* is not supported"),
         ({"distance": CosineSimilarity(power=2)}, r"distance=CosineSimilarity.* is not supported"),
     ],

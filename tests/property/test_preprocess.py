@@ -278,6 +278,22 @@ def test_an_interrupted_run_is_continued() -> None:
         assert {fov: p.normalization for fov, p in registry.positions("exp_alpha").items()} == expected
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_store_that_takes_nothing_costs_the_others_nothing(overwrite: bool) -> None:
+    """All are looked at before a folder is made in one, or an interrupted run's work is deleted."""
+    with tempfile.TemporaryDirectory() as folder:
+        registry = ExperimentRegistry.from_yaml(write_registry(two_experiments(), Path(folder)))
+        first, second = (Path(folder, f"{name}.zarr", WORK_FOLDER) for name in registry.names)
+        second.write_text("no folder")
+        if overwrite:
+            first.mkdir()
+            (first / "A_1_0").write_text("finished")
+        before = {path: path.stat().st_mtime_ns for path in Path(folder).rglob("*")}
+        with pytest.raises(DynaclrError, match=rf"exp_beta\.zarr' \(its {WORK_FOLDER} is no folder\)"):
+            compute_statistics(registry, progress=False, overwrite=overwrite)
+        assert {path: path.stat().st_mtime_ns for path in Path(folder).rglob("*")} == before
+
+
 @settings(max_examples=15)
 @given(st.one_of(st.binary(max_size=9), st.tuples(st.floats(0, 1), st.integers(1, 255)), st.floats(0, 1)))
 def test_damaged_work_is_done_again(damage: bytes | tuple[float, int] | float) -> None:

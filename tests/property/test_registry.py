@@ -272,6 +272,7 @@ FAULTS = [
     Fault("data_path", "nowhere.zarr", r"data_path needs an HCS OME-Zarr store, but there is no folder .*nowhere"),
     Fault("data_path", ".", r"is no Zarr store"),
     Fault("data_path", "exp_alpha.zarr/A", r"is a Zarr group but no HCS plate"),
+    Fault("data_path", "a\0b", r"data_path is 'a\\x00b', but needs a path"),
     Fault("data_path", 7, r"data_path is 7, but needs a path"),
     Fault("tracks_path", "nowhere", r"tracks_path is '.*nowhere', but there is no such folder"),
     Fault("tracks_path", "experiments.yml", r"tracks_path is '.*', but there is no such folder"),

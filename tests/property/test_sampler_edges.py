@@ -195,7 +195,7 @@ def test_numbers_of_batches_end_somewhere() -> None:
     made = sampler()
     assert len(made.batch(2**53)) == made.batch_size
     for ask in (made.batch, made.explain):
-        with pytest.raises(DynaclrError, match=rf"^i={10**20} needs the number of a batch, at most {2**53}$"):
+        with pytest.raises(DynaclrError, match=rf"^i={10**20} needs to be a number of batches, at most {2**53}$"):
             ask(10**20)
 
 
@@ -263,6 +263,15 @@ def test_what_is_no_state_is_refused(state: Any) -> None:
     made = sampler()
     with pytest.raises(DynaclrError, match="is no sampler state"):
         made.load_state_dict(state)
+    assert len(made) == made.num_batches
+
+
+@pytest.mark.parametrize("batches", [-1, 0.5, 10**30])
+def test_a_state_beyond_all_batches_is_refused(batches: Any) -> None:
+    """When it is loaded, not when somebody iterates."""
+    made = sampler()
+    with pytest.raises(DynaclrError, match=f"batches={batches!r} needs"):
+        made.load_state_dict({**made.state_dict(), "batches": batches})
     assert len(made) == made.num_batches
 
 

@@ -43,6 +43,9 @@ def test_frames_are_those_whose_offset_lies_in_the_range(interval: float, bounds
         (30, (0, 0), (0, 0)),
         (30.0, np.array([0.5, 2.0]), (1, 4)),
         (25.0, [0.5, 2.0], (2, 4)),
+        (30.0, (Fraction(1, 2), 2), (1, 4)),
+        (30.0, (0.5, 1e308), (1, 2**62)),  # as far as 64 bits count frames
+        (1e-9, (1e300, 1e308), (2**62, 2**62)),
     ],
 )
 def test_known_ranges(interval: float, hours: tuple[float, float], frames: tuple[int, int] | None) -> None:
@@ -63,6 +66,10 @@ def test_known_ranges(interval: float, hours: tuple[float, float], frames: tuple
         (2.0, "two finite numbers"),
         ((True, 2.0), "two finite numbers"),
         (("0.5", 2.0), "two finite numbers"),
+        ((0.5, 10**400), "two finite numbers"),
+        ({0.5: 1, 2.0: 1}, "two finite numbers"),
+        ({0.5, 2.0}, "two finite numbers"),
+        (np.array([[0.5], [2.0]]), "two finite numbers"),
     ],
 )
 def test_a_range_that_is_none_is_refused(hours: object, sentence: str) -> None:

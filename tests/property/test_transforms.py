@@ -410,6 +410,10 @@ def test_missing_keys_can_be_allowed() -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
+        (lambda: NormalizeSampled("a", allow_missing_keys="no"), "allow_missing_keys='no' needs True or False"),  # type: ignore[arg-type]
+        (lambda: ScaleIntensityRangePercentilesd("a", 1, 99, 0, 1, clip="no"), "clip='no' needs True or False"),  # type: ignore[arg-type]
+        (lambda: ScaleIntensityRangePercentilesd("a", 1, 99, 0, 1, relative=1), "relative=1 needs True or False"),  # type: ignore[arg-type]
+        (lambda: RandGaussianNoised("a", sample_std="no"), "sample_std='no' needs True or False"),  # type: ignore[arg-type]
         (lambda: NormalizeSampled([]), r"keys=\[\] must name at least one channel"),
         (lambda: NormalizeSampled("a", level="fov"), "level='fov' must be 'fov_statistics' or"),  # type: ignore[arg-type]
         (lambda: NormalizeSampled("a", subtrahend="medain"), "subtrahend='medain' must be .* did you mean 'median'"),  # type: ignore[arg-type]

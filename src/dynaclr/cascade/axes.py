@@ -217,6 +217,7 @@ class TimeAxis:
             raise DynaclrError(
                 f"temporal_window_hours={self.window_hours!r} needs a finite number of hours that is not negative"
             )
+        object.__setattr__(self, "window_hours", float(exact(self.window_hours)))  # 0.7 is meant by float32(0.7) too
         if not is_number(self.global_fraction) or not 0 <= self.global_fraction <= 1:
             raise DynaclrError(f"temporal_global_fraction={self.global_fraction!r} needs a number in [0, 1]")
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from dynaclr.cascade.axes import ConditionAxis, ExclusiveAxis, ExperimentAxis, LeakAxis, TimeAxis, as_columns
 from dynaclr.cascade.focus import Focus
 from dynaclr.cascade.quotas import Quotas
 from dynaclr.cascade.rounding import SystematicRounding
 from dynaclr.cascade.strata import Labels, Strata, hours
+from dynaclr.checks import truth
 from dynaclr.errors import DynaclrError, did_you_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from dynaclr.cascade.axes import ConditionAxis, ExclusiveAxis, ExperimentAxis, LeakAxis, TimeAxis
 
     Ints = NDArray[np.int64]
 
@@ -34,6 +34,42 @@ class Axes:
     condition: ConditionAxis
     time: TimeAxis | None
     exclusive: ExclusiveAxis | None
+
+    @classmethod
+    def of_options(
+        cls,
+        *,
+        experiment_aware: bool,
+        leaky: float,
+        experiment_weights: Mapping[Any, float] | None,
+        condition_balanced: bool,
+        condition_ratio: Mapping[Any, float] | None,
+        temporal_enrichment: bool,
+        temporal_window_hours: float,
+        temporal_global_fraction: float,
+        group_by: str | Sequence[str],
+        stratify_by: str | Sequence[str],
+        exclusive_by: str | Sequence[str] | None,
+    ) -> Axes:
+        """Return the axes that these options of a sampler ask for, see `dynaclr.sampler.FlexibleBatchSampler`.
+
+        Raises
+        ------
+        DynaclrError
+            If an option is wrong by itself, whatever the table.
+        """
+        groups, conditions = as_columns(group_by, "group_by"), as_columns(stratify_by, "stratify_by")
+        by_experiment = truth("experiment_aware", experiment_aware)
+        by_condition = truth("condition_balanced", condition_balanced)
+        by_time = truth("temporal_enrichment", temporal_enrichment)
+        time = TimeAxis(temporal_window_hours, temporal_global_fraction)
+        return cls(
+            experiment=ExperimentAxis(groups if by_experiment else (), experiment_weights),
+            leak=LeakAxis(leaky),
+            condition=ConditionAxis(conditions if by_condition else (), condition_ratio),
+            time=time if by_time else None,
+            exclusive=None if exclusive_by is None else ExclusiveAxis(as_columns(exclusive_by, "exclusive_by")),
+        )
 
     def check_columns(self, table: pd.DataFrame) -> None:
         """Check that the table has every column that an enabled axis works on.

@@ -16,7 +16,8 @@ __all__ = ["ConfigurationError", "plain_sentence", "sentence_of"]
 _WRAPPERS = (argparse.ArgumentError, ValueError, TypeError)
 _MISTAKES_ELSEWHERE = ("MisconfigurationException", "UnpicklingError")
 _MISTAKES_BY_WORD = re.compile(
-    r"Early stopping conditioned on metric|`\.\w+\(ckpt_path=|Key `[^`]*` of transform `[^`]*` was missing"
+    r"Early stopping conditioned on metric|`val_check_interval` \(\d+\) must be|`\.\w+\(ckpt_path=|"
+    r"Key `[^`]*` of transform `[^`]*` was missing"
 )
 """What Lightning and MONAI say of a user's mistake in errors of types that otherwise are bugs."""
 _A_CLASS = re.compile(
@@ -62,7 +63,7 @@ def sentence_of(error: BaseException) -> str | None:
         return "the checkpoint cannot be read safely: it is damaged, or holds more than weights and plain values"
     if str(error).startswith("Error(s) in loading state_dict"):
         return "the checkpoint does not fit the model: " + " ".join(str(error).split())
-    said = str(error.args[0]) if error.args else ""  # the text of a KeyError is in quotes
+    said = str(error.args[0]).strip() if error.args else ""  # the text of a KeyError is in quotes
     if _MISTAKES_BY_WORD.match(said):
         return " ".join(said.split())
     return plain_sentence(str(error)) if names & set(_MISTAKES_ELSEWHERE) else None
@@ -179,6 +180,7 @@ def _type_name(text: str) -> str:
 
 
 def _value(text: str) -> object:
+    text = re.sub(r"""^["']?NestedArg\(key='[^']*', val=(.*)\)["']?$""", r"\1", text)
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

@@ -16,6 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 
 import dynaclr
 from dynaclr.cli.sentences import ConfigurationError, plain_sentence
+from dynaclr.datamodule import MultiExperimentDataModule
 from dynaclr.embeddings import EmbeddingWriter
 from dynaclr.engine import ContrastiveModule
 from dynaclr.errors import DynaclrError, did_you_mean
@@ -91,6 +92,8 @@ class TrainingCLI(LightningCLI):
             self._check_sections(args[0], content)
         self.config = parser.parse_args(args)
         command = self.config.get("subcommand")
+        if command:
+            _check_numbers(self.config[command])
         checkpoint = _local_checkpoint(self.config[command].get("ckpt_path") if command else None)
         if checkpoint is not None:  # Lightning opens it next
             check_checkpoint(checkpoint, resumes=command == "fit")
@@ -123,6 +126,13 @@ class TrainingCLI(LightningCLI):
                 raise
             raise ConfigurationError(plain_sentence(str(error))) from error
         self._check_weights()
+        self._check_data()
+
+    def _check_data(self) -> None:
+        """Refuse data that cannot work before a log is begun, as far as that shows without reading all of them."""
+        data, trainer = getattr(self, "datamodule", None), getattr(self, "trainer", None)
+        if isinstance(data, MultiExperimentDataModule) and trainer is not None:
+            data.check(str(self.subcommand), trainer, self.model)
 
     def _check_weights(self) -> None:
         """Refuse a checkpoint of another model; of models that are not ours nobody knows what they make of one."""
@@ -231,6 +241,17 @@ def _silence() -> None:
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
     return "Tip:" not in record.getMessage()
+
+
+def _check_numbers(config: Any) -> None:
+    """Refuse numbers that Lightning divides by or seeds with, and does not look at."""
+    seed = config.get("seed_everything")
+    if not isinstance(seed, bool) and isinstance(seed, int) and not 0 <= seed < 2**32:
+        raise ConfigurationError(f"seed_everything={seed!r} needs to be from 0 to {2**32 - 1}, true or false")
+    for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
+        value = config.get(f"trainer.{name}")
+        if isinstance(value, int | float) and value <= 0:
+            raise ConfigurationError(f"trainer.{name}={value!r} needs to be above 0")
 
 
 def _local_checkpoint(path: str | None) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,6 +45,7 @@ def batch_table(
         ``hours_post_infection`` (hours), ``source``, ``time`` and ``repeated`` (see `FlexibleBatchSampler.explain`) and
         ``focal_hpi`` (hours, NaN without enrichment).
     """
+    names = _names(sampler)
     parts = []
     for number in range(min(max(batches, 1), sampler.num_batches)):
         explained = sampler.explain(number, epoch=epoch)
@@ -53,8 +55,8 @@ def batch_table(
             pd.DataFrame(
                 {
                     "batch": number,
-                    "experiment": explained["experiment"].map(_text),
-                    "condition": explained["condition"].map(_text),
+                    "experiment": explained["experiment"].map(names["experiment"]),
+                    "condition": explained["condition"].map(names["condition"]),
                     HPI: rows[HPI].to_numpy(dtype=np.float64),
                     "source": explained["source"].to_numpy(),
                     "time": explained["time"].to_numpy(),
@@ -64,6 +66,18 @@ def batch_table(
             )
         )
     return pd.concat(parts, ignore_index=True)
+
+
+def _names(sampler: FlexibleBatchSampler) -> dict[str, Callable[[Hashable], str]]:
+    """Return how the labels of the sampler's experiments and conditions are written, no two of them alike."""
+    asked = sampler.strata()
+    return {column: _namer(asked[column]) for column in ("experiment", "condition")}
+
+
+def _namer(labels: Iterable[Hashable]) -> Callable[[Hashable], str]:
+    """Return what writes each label as a configuration would, but such as say the same with their parts apart."""
+    times = Counter(_text(label) for label in set(labels))
+    return lambda label: _text(label) if times[_text(label)] < 2 else repr(label)
 
 
 def _text(label: Hashable) -> str:
@@ -92,7 +106,8 @@ def batch_summary(sampler: FlexibleBatchSampler, table: pd.DataFrame) -> pd.Data
     """
     by, primary = ["experiment", "condition"], table[table["source"] == "primary"]
     asked = sampler.strata()
-    asked[by] = asked[by].map(_text)
+    for column, name in _names(sampler).items():
+        asked[column] = asked[column].map(name)
     asked = asked.set_index(by)
     owned = primary.groupby("experiment")["batch"].nunique()
     batches = owned.reindex(asked.index.get_level_values("experiment"), fill_value=0).to_numpy()

@@ -12,7 +12,7 @@ import torch
 from monai.transforms.transform import MapTransform
 from torch import Tensor
 
-from dynaclr.checks import is_list, is_number
+from dynaclr.checks import is_list, is_number, probability, truth
 from dynaclr.errors import DynaclrError, did_you_mean
 
 Bounds = tuple[float, float]
@@ -46,7 +46,7 @@ class BatchTransform(MapTransform):
     def __init__(self, keys: Sequence[str] | str, allow_missing_keys: bool = False) -> None:
         if not keys:
             raise DynaclrError(f"keys={keys!r} must name at least one channel, such as ['ch_0']")
-        super().__init__(keys, allow_missing_keys)
+        super().__init__(keys, truth("allow_missing_keys", allow_missing_keys))
         self.names = (keys,) if isinstance(keys, str) else tuple(keys)
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,9 +132,7 @@ class RandBatchTransform(BatchTransform):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        if not is_number(prob) or not 0 <= prob <= 1:
-            raise DynaclrError(f"prob={prob!r} must be a probability in [0, 1]")
-        self.prob = prob
+        self.prob = probability("prob", prob)
         self.generator = generator
 
     def transform(self, data: Mapping[str, Any], volumes: dict[str, Tensor]) -> dict[str, Tensor]:

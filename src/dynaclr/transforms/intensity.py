@@ -10,7 +10,7 @@ from kornia.enhance import adjust_gamma
 from kornia.filters import filter3d, get_gaussian_erf_kernel1d
 from torch import Tensor
 
-from dynaclr.checks import is_number
+from dynaclr.checks import is_number, truth
 from dynaclr.errors import DynaclrError
 from dynaclr.transforms.base import Bounds, RandBatchTransform, pair, per_sample
 
@@ -198,7 +198,7 @@ class RandGaussianNoised(RandBatchTransform):
             raise DynaclrError(f"std={std!r} must be a finite number of at least 0")
         self.mean = float(mean)
         self.std = float(std)
-        self.sample_std = sample_std
+        self.sample_std = truth("sample_std", sample_std)
 
     def change(self, volume: Tensor) -> Tensor:
         """Return the samples with noise."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dynaclr.checks import is_number
+from dynaclr.checks import is_number, truth
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.transforms.base import BatchTransform
 
@@ -147,10 +147,11 @@ class ScaleIntensityRangePercentilesd(BatchTransform):
         if not (is_number(low) and is_number(high) and low < high):
             raise DynaclrError(f"b_min={b_min!r} and b_max={b_max!r} must be finite numbers, b_min below b_max")
         self.lower, self.upper = float(lower), float(upper)
-        self.clip = clip
+        self.clip = truth("clip", clip)
         low, high = float(low), float(high)
         width = high - low
-        self.target = (low + width * self.lower / 100, low + width * self.upper / 100) if relative else (low, high)
+        ends = (low + width * self.lower / 100, low + width * self.upper / 100)
+        self.target = ends if truth("relative", relative) else (low, high)
 
     def transform(self, data: Mapping[str, Any], volumes: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the volumes scaled."""

@@ -32,7 +32,7 @@ def read_xfails(path: Path, laws: Collection[str]) -> dict[str, str]:
         If the file cannot be read, or a line names no law, one that is there already, or no reason.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
         raise ContractError(f"xfails={str(path)!r} cannot be read: {problem}") from problem
     reasons: dict[str, str] = {}

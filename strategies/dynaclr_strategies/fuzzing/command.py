@@ -150,8 +150,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _check_folder(option: str, folder: Path) -> None:
     """Refuse a folder that could not be made, hours before there is something to write."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise _UsageError(f"{option}={str(folder)!r} needs to be a folder to write in, or one that can be made.")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".dynaclr-", dir=there):
+            pass  # asking for permissions is not enough: root has them all, also where the system takes no folder
+    except OSError as problem:
+        raise _UsageError(
+            f"{option}={str(folder)!r} needs to be a folder to write in, or one that can be made ({problem.strerror})."
+        ) from problem
 
 
 def _code_of(maker: str) -> str:
