@@ -33,6 +33,7 @@ from dynaclr.trainers import (
     check_trainer,
     correct_progress,
     number_in_transfer,
+    state_left_behind,
     trained_batches,
 )
 from dynaclr.transforms.base import Bounds
@@ -316,7 +317,10 @@ class MultiExperimentDataModule(LightningDataModule):
             batch_sampler=sampler,
             num_workers=self.num_workers,
             trained=None if trainer is None else lambda: trained_batches(trainer),
-            on_resume=None if trainer is None else lambda behind: correct_progress(trainer, sampler.epoch, behind),
+            on_resume=None
+            if trainer is None
+            else lambda behind, begun: correct_progress(trainer, sampler.epoch, behind, begun),
+            left_behind=None if trainer is None else lambda: state_left_behind(trainer),
         )
         return self._train_loader
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
 from pytorch_metric_learning.losses import BaseMetricLossFunction
@@ -150,12 +150,11 @@ class ContrastiveModule(LightningModule):
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, fused=fused)
         if self.schedule == "Constant":
             return optimizer
-        total = self.trainer.estimated_stepping_batches
-        if not math.isfinite(total):
+        if self.trainer.max_epochs == self.trainer.max_steps == -1:
             raise DynaclrError(
                 "schedule='WarmupCosine' needs to know where the run ends: set max_epochs or max_steps of the trainer"
             )
-        scheduler = LambdaLR(optimizer, _rate_factor(int(total)))
+        scheduler = LambdaLR(optimizer, _rate_factor(self.trainer))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_start(self) -> None:
@@ -318,9 +317,11 @@ def warmup_cosine(step: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _rate_factor(total: int) -> Callable[[int], float]:
+def _rate_factor(trainer: Trainer) -> Callable[[int], float]:
     # A plain function: LambdaLR keeps no state of it, so a longer run resumed from a checkpoint has its own length.
-    return lambda step: warmup_cosine(step, total)
+    # Asked for after the first step only, since Lightning makes the loaders for it, and those that are made before it
+    # has restored at which batch a checkpoint was written begin the epoch anew.
+    return lambda step: warmup_cosine(step, int(trainer.estimated_stepping_batches) if step else 1)
 
 
 def _check_loss(loss: nn.Module) -> None:

@@ -200,8 +200,11 @@ class ResumableBatchLoader(BatchLoader):
         Returns how many batches of this epoch training has finished, for trainers that may ask for a batch and then
         fail on it; by default a batch counts as consumed as soon as it is handed out.
     on_resume
-        Told, when a state has been loaded, how many batches of this rank's epoch lie behind: with another number of
-        ranks than before that is not the number that the trainer remembers.
+        Told, when a state has been loaded, how many batches of this rank's epoch lie behind (with another number of
+        ranks than before that is not the number that the trainer remembers), and whether the first batch is being asked
+        for already.
+    left_behind
+        Asked when the first batch of a pass is asked for: returns a state that should have been loaded, or None.
     """
 
     def __init__(
@@ -211,13 +214,15 @@ class ResumableBatchLoader(BatchLoader):
         batch_sampler: ResumableSampler,
         num_workers: int = 0,
         trained: Callable[[], int] | None = None,
-        on_resume: Callable[[int], None] | None = None,
+        on_resume: Callable[[int, bool], None] | None = None,
+        left_behind: Callable[[], Mapping[str, Any] | None] | None = None,
         **unused: Any,
     ) -> None:
         super().__init__(dataset, batch_sampler=batch_sampler, num_workers=num_workers, **unused)
         self._sampler = batch_sampler
         self._trained = trained
         self._on_resume = on_resume
+        self._left_behind = left_behind
         self._pass: _Pass | None = None
         self._batches: weakref.ref[Generator[Batch]] | None = None
 
@@ -264,8 +269,10 @@ class ResumableBatchLoader(BatchLoader):
             If it is no such state, or one from the middle of an epoch of another table or of other sampling options.
         """
         self.close()
+        self._go_on(state_dict["sampler"], begun=False)
+
+    def _go_on(self, state: dict[str, Any], begun: bool) -> None:
         self._pass = None
-        state = state_dict["sampler"]
         try:
             self._sampler.load_state_dict(state)
         except OtherSamplingError as problem:
@@ -277,9 +284,13 @@ class ResumableBatchLoader(BatchLoader):
             edge = {"epoch": state["epoch"], "batches": self._sampler.num_batches if done else 0}
             self._sampler.load_state_dict(self._sampler.state_dict() | edge)
         if self._on_resume is not None:
-            self._on_resume(len(self) - len(self._sampler))
+            self._on_resume(len(self) - len(self._sampler), begun)
 
     def _epoch(self, indices: Iterator[list[int]]) -> Generator[Batch]:
+        state = None if self._left_behind is None else self._left_behind()
+        if state is not None and state["sampler"]["epoch"] == self._sampler.epoch:  # else that epoch is over
+            self._go_on(state["sampler"], begun=True)
+            indices = iter(self._sampler)
         current = self._pass = _Pass(self._sampler, indices, self._trained)
         for batch in self._read(current.requests()):
             current.handed += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -69,7 +70,18 @@ def trained_batches(trainer: Trainer) -> int:
     return int(_batches(trainer).current.processed)
 
 
-def correct_progress(trainer: Trainer, epoch: int, behind: int) -> None:
+def state_left_behind(trainer: Trainer) -> Mapping[str, Any] | None:
+    """Return the loader's part of a checkpoint, if the trainer is in the middle of an epoch and has not handed it on.
+
+    Lightning (2.6) makes the loaders before it has restored where the run was if the model asks how many steps there
+    will be while it configures the optimizers (``estimated_stepping_batches``), and does not look again.
+    """
+    loop: Any = trainer.fit_loop
+    states, loop._combined_loader_states_to_load = loop._combined_loader_states_to_load, []  # noqa: SLF001  no other way
+    return states[0] if states and loop.restarting else None
+
+
+def correct_progress(trainer: Trainer, epoch: int, behind: int, begun: bool) -> None:
     """Correct what a trainer has made of a checkpoint, before it begins to train.
 
     Parameters
@@ -80,9 +92,23 @@ def correct_progress(trainer: Trainer, epoch: int, behind: int) -> None:
         The epoch in which the batches go on.
     behind
         How many of this rank's batches of that epoch have been trained on.
+    begun
+        Whether it has begun to train nevertheless.
+
+    Raises
+    ------
+    DynaclrError
+        If it has begun, and something is to be corrected.
     """
     epochs: Any = trainer.fit_loop.epoch_progress
     batches = _batches(trainer)
+    shift = behind - batches.current.processed
+    if begun and (shift or epochs.current.processed > epoch):
+        raise DynaclrError(
+            "the model asked for estimated_stepping_batches in configure_optimizers, so the loaders were made before "
+            "the trainer knew where the checkpoint was written; to go on with other batches, or on another number of "
+            "ranks, it needs to do without"
+        )
     if epochs.current.processed > epoch:
         # The epoch is over. With max_steps Lightning (2.6) believes to be in its middle all the same, and would end the
         # next one after a single batch.
@@ -90,7 +116,6 @@ def correct_progress(trainer: Trainer, epoch: int, behind: int) -> None:
         batches.reset_on_run()
         return
     # On another number of ranks than before, the same place is another number of batches.
-    shift = behind - batches.current.processed
     for count in ("ready", "started", "processed", "completed"):
         setattr(batches.current, count, getattr(batches.current, count) + shift)
 

@@ -51,12 +51,12 @@ class TinyEncoder(nn.Module):
         return features, self.projection(features)
 
 
-def make_model(channels: int = 2, **options: Any) -> ContrastiveModule:
-    """Return a model with weights that are the same every time."""
+def make_model(channels: int = 2, kind: Any = ContrastiveModule, **options: Any) -> Any:
+    """Return a model, a `ContrastiveModule` of some kind, with weights that are the same every time."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         encoder = TinyEncoder(channels)
-    return ContrastiveModule(encoder, NTXentHCL(0.07, 0.5), example_input_array_shape=None, **options)
+    return kind(encoder, NTXentHCL(0.07, 0.5), example_input_array_shape=None, **options)
 
 
 def write_two_experiments(root: Path, **options: Any) -> Path:

@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, OnException
 from runs import LIGHTNING_WARNINGS, Recorder, make_data, make_model, make_trainer, write_two_experiments
 from torch import Tensor
 
+from dynaclr.engine import ContrastiveModule
 from dynaclr.errors import DynaclrError
 
 pytestmark = [pytest.mark.filterwarnings(warning) for warning in LIGHTNING_WARNINGS]
@@ -48,12 +50,13 @@ class Fit:
     def __init__(self, root: Path, **data: Any) -> None:
         self.root = root
         validating = bool(data.get("val_experiments"))
+        self.make_model: Callable[[], LightningModule] = make_model
         self.registry = write_two_experiments(root, tracks=5 if validating else 3)
         self.options: dict[str, Any] = {"val_experiments": [], "batch_size": 4 if validating else 5, **data}
 
     def __call__(self, *callbacks: Callback, ckpt_path: Path | None = None, **trainer: Any) -> Run:
         """Fit, from the start or from a checkpoint."""
-        recorder, model, data = Recorder(), make_model(), make_data(self.registry, **self.options)
+        recorder, model, data = Recorder(), self.make_model(), make_data(self.registry, **self.options)
         keeps = any(isinstance(callback, Checkpoint) for callback in callbacks)
         defaults = {"max_epochs": EPOCHS, "num_sanity_val_steps": 0, "enable_checkpointing": keeps}
         made = make_trainer(self.root, callbacks=[recorder, *callbacks], **{**defaults, **trainer})
@@ -92,6 +95,47 @@ def test_a_run_resumed_in_the_middle_of_an_epoch_goes_on_with_the_next_batch(num
         for step in (1, 3, STEPS, STEPS + 1, STEPS + 2, 2 * STEPS):
             resumed = fit(ckpt_path=fit.root / "steps" / f"step={step}.ckpt")
             assert_same_end(resumed, whole, step)
+
+
+class OneCycle(ContrastiveModule):
+    """Somebody's module, that plans its schedule where Lightning's documentation does."""
+
+    def configure_optimizers(self) -> Any:
+        """Ask how many steps there will be."""
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr)
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_epochs": -1, "max_steps": EPOCHS * STEPS}])
+@pytest.mark.parametrize(
+    "make",
+    [partial(make_model, schedule="WarmupCosine"), partial(make_model, kind=OneCycle)],
+    ids=["WarmupCosine", "OneCycle"],
+)
+def test_a_schedule_that_knows_the_number_of_steps_changes_nothing(
+    make: Callable[[], LightningModule], limits: dict[str, Any]
+) -> None:
+    """Lightning makes the loaders to count them, before it knows where the checkpoint was written."""
+    with fitting() as fit:
+        fit.make_model = make
+        whole = fit(every_step(fit.root), **limits)
+        assert len(whole.trained) == EPOCHS * STEPS
+        for step in (1, 3, STEPS, STEPS + 2):
+            resumed = fit(ckpt_path=fit.root / "steps" / f"step={step}.ckpt", **limits)
+            assert_same_end(resumed, whole, step)
+
+
+@pytest.mark.parametrize("make", [partial(make_model, schedule="WarmupCosine"), partial(make_model, kind=OneCycle)])
+def test_whatever_the_schedule_other_batches_are_refused_in_the_middle(make: Callable[[], LightningModule]) -> None:
+    """Nobody mixes the batches of two seeds in one epoch."""
+    with fitting() as fit:
+        fit.make_model = make
+        fit(every_step(fit.root))
+        fit.options["seed"] = 1
+        with pytest.raises(DynaclrError, match="seed was 0 and is 1"):
+            fit(ckpt_path=fit.root / "steps" / "step=3.ckpt")
 
 
 def test_the_number_of_workers_may_change_on_the_way() -> None:

@@ -142,11 +142,26 @@ def test_on_other_ranks_the_same_place_is_another_number_of_batches() -> None:
         data.setup("fit")
         current = data.trainer.fit_loop.epoch_loop.batch_progress.current
         current.ready, current.started, current.processed, current.completed = 7, 6, 5, 4
-        correct_progress(data.trainer, 0, behind=9)
+        correct_progress(data.trainer, 0, behind=9, begun=False)
         assert (current.ready, current.started, current.processed, current.completed) == (11, 10, 9, 8)
-        correct_progress(data.trainer, 0, behind=3)
+        correct_progress(data.trainer, 0, behind=3, begun=False)
         assert (current.ready, current.started, current.processed, current.completed) == (5, 4, 3, 2)
         assert trained_batches(data.trainer) == 3
+
+
+def test_what_has_begun_is_not_corrected() -> None:
+    """Nothing needs to be where the place is the same; else the sentence says who is to blame."""
+    with trained(make_trainer()) as data:
+        data.setup("fit")
+        loop = data.trainer.fit_loop
+        loop.epoch_loop.batch_progress.current.processed = 5
+        correct_progress(data.trainer, 0, behind=5, begun=True)
+        with pytest.raises(DynaclrError, match="the model asked for estimated_stepping_batches"):
+            correct_progress(data.trainer, 0, behind=6, begun=True)
+        loop.epoch_progress.current.processed = 1
+        with pytest.raises(DynaclrError, match="the model asked for estimated_stepping_batches"):
+            correct_progress(data.trainer, 0, behind=5, begun=True)
+        assert loop.epoch_loop.batch_progress.current.processed == 5
 
 
 @pytest.mark.parametrize(("processed", "epoch", "over"), [(1, 0, True), (1, 1, False), (2, 1, True), (0, 0, False)])
@@ -158,7 +173,7 @@ def test_an_epoch_that_is_over_is_completed(processed: int, epoch: int, over: bo
         loop.epoch_progress.current.processed = processed
         batches = loop.epoch_loop.batch_progress.current
         batches.ready = batches.processed = 4
-        correct_progress(data.trainer, epoch, behind=4)
+        correct_progress(data.trainer, epoch, behind=4, begun=False)
         assert loop.epoch_progress.current.completed == int(over)
         assert batches.ready == (0 if over else 4)
 
@@ -199,11 +214,11 @@ def test_the_training_loader_asks_the_trainer_that_there_is() -> None:
         current = data.trainer.fit_loop.epoch_loop.batch_progress.current
         current.processed = 4
         assert loader._trained() == 4
-        loader._on_resume(6)
+        loader._on_resume(6, False)
         assert loader._trained() == 6
         data.trainer = None
         alone = data.train_dataloader()
-        assert alone._trained is alone._on_resume is None
+        assert alone._trained is alone._on_resume is alone._left_behind is None
 
 
 def test_one_training_loader_reads_ahead_at_a_time() -> None:

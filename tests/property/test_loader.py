@@ -285,34 +285,63 @@ def test_a_batch_that_training_failed_on_is_not_consumed(workers: int) -> None:
 
 def test_a_resumed_loader_says_how_many_batches_lie_behind() -> None:
     """In its own count, that of the new number of ranks."""
-    told: list[int] = []
+    told: list[tuple[int, bool]] = []
     two = ResumableBatchLoader(Echo(), batch_sampler=make_sampler(2))
     for _ in zip(range(3), two, strict=False):
         pass
-    one = ResumableBatchLoader(Echo(), batch_sampler=make_sampler(1), on_resume=told.append)
+    one = ResumableBatchLoader(Echo(), batch_sampler=make_sampler(1), on_resume=lambda *what: told.append(what))
     one.load_state_dict(two.state_dict())
-    three = ResumableBatchLoader(Echo(), batch_sampler=make_sampler(3), on_resume=told.append)
+    three = ResumableBatchLoader(Echo(), batch_sampler=make_sampler(3), on_resume=lambda *what: told.append(what))
     three.load_state_dict(two.state_dict())
-    assert told == [6, 2]  # six of seven batches are behind: one is left, for the first of three ranks
+    assert told == [
+        (6, False),
+        (2, False),
+    ]  # of seven batches six: one is left, for the first of three ranks
     two.close()
+
+
+def test_a_state_that_was_left_behind_is_loaded_with_the_first_batch() -> None:
+    """Whoever made the iterator before the state was known is shown what comes next nevertheless, once."""
+    told: list[tuple[int, bool]] = []
+    before = ResumableBatchLoader(Echo(), batch_sampler=make_sampler())
+    whole = list(before)
+    for _ in zip(range(3), before, strict=False):
+        pass
+    states = [None, before.state_dict(), None]
+    before.close()
+    loader = ResumableBatchLoader(
+        Echo(),
+        batch_sampler=make_sampler(),
+        on_resume=lambda *what: told.append(what),
+        left_behind=states.pop,
+    )
+    assert list(loader) == whole
+    batches = iter(loader)
+    assert told == []
+    assert list(batches) == whole[3:]
+    assert told == [(3, True)]
+    assert loader.state_dict()["sampler"]["batches"] == 7
+    assert list(loader) == whole
+    assert states == []
 
 
 @pytest.mark.parametrize("done", range(8))
 def test_the_state_of_other_data_is_refused_in_the_middle_of_an_epoch(done: int) -> None:
     """There a checkpoint of another table says so; at either end of its epoch the loader has an epoch of its own."""
-    told: list[int] = []
+    told: list[tuple[int, bool]] = []
     loader = ResumableBatchLoader(Echo(), batch_sampler=make_sampler())
     for _ in zip(range(done), loader, strict=False):
         pass
     state = loader.state_dict()
     loader.close()
-    other = ResumableBatchLoader(Echo(), batch_sampler=make_sampler(batches=5), on_resume=told.append)
+    sampler = make_sampler(batches=5)
+    other = ResumableBatchLoader(Echo(), batch_sampler=sampler, on_resume=lambda *what: told.append(what))
     if 0 < done < 7:
         with pytest.raises(DynaclrError, match=r"other options .*; only from the end of an epoch can a run go on with"):
             other.load_state_dict(state)
     else:
         other.load_state_dict(state)
-        assert told == [5 if done else 0]
+        assert told == [(5 if done else 0, False)]
         assert len(list(other)) == (0 if done else 5)
         assert len(list(other)) == 5
 
