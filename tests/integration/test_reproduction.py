@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from witnesses import PLAIN, WITNESSES
 
+import dynaclr
 import dynaclr_strategies
 from dynaclr_strategies import INVARIANTS, InvariantViolation, write_registry
 from dynaclr_strategies.cases import IndexCase
@@ -25,7 +26,7 @@ from dynaclr_strategies.options import PLAIN_TABLE, sampler_cases
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.reproduction import bundles
 from dynaclr_strategies.reproduction.attached import FailedCase, attached, check_law, leaves
-from dynaclr_strategies.reproduction.bundles import replay_command, write_bundle
+from dynaclr_strategies.reproduction.bundles import replay_command, replay_command_here, write_bundle
 from dynaclr_strategies.reproduction.case_files import CannotRunError, case_text, check_harmless, read_case
 from dynaclr_strategies.reproduction.corpus import check_kept, keep_case, kept_cases
 from dynaclr_strategies.reproduction.makers import load_maker
@@ -362,6 +363,45 @@ def test_a_large_case_travels_without_its_files() -> None:
         assert sum(path.stat().st_size for path in bundle.rglob("*")) < 2**20
 
 
+def test_under_tox_the_command_replays_with_the_code_of_the_clone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which another environment need not have installed."""
+    monkeypatch.setenv("TOX_ENV_NAME", "property")
+    assert replay_command_here(Path("a b"), "m:f") == "tox -e replay -- 'a b' --sampler m:f"
+    monkeypatch.delenv("TOX_ENV_NAME")
+    assert replay_command_here(Path("a b"), "m:f") == replay_command(Path("a b"), "m:f")
+
+
+def test_a_replay_says_with_which_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And warns in a clone that holds another."""
+    code = Path(dynaclr.__file__).parent
+    bundle = write_bundle(FailedCase("batch-size-exact", SHORT.case), SHORT_BATCH[1], tmp_path)
+    monkeypatch.chdir(tmp_path)
+    main([str(bundle)])
+    assert capsys.readouterr().out.splitlines()[-1] == f"with dynaclr from {code}"
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "dynaclr").symlink_to(code)
+    main([str(bundle)])
+    assert capsys.readouterr().out.splitlines()[-1] == f"with dynaclr from {code}"
+    (tmp_path / "src" / "dynaclr").unlink()
+    (tmp_path / "src" / "dynaclr").mkdir()
+    main([str(bundle)])
+    other = f"which is not that of {tmp_path / 'src' / 'dynaclr'} (`tox -e replay -- BUNDLE` replays with it)"
+    assert capsys.readouterr().out.splitlines()[-1] == f"with dynaclr from {code}, {other}"
+
+
+def test_what_a_sampler_raises_is_told_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Type, file and line in its own code, not in the library that asked."""
+    bundle = write_bundle(FailedCase("batch-size-exact", SHORT.case), SHORT_BATCH[1], tmp_path)
+    own = tmp_path / "raising_sampler.py"
+    own.write_text("def make(table, options):\n    return table.nothing\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = replay(bundle, "raising_sampler:make")
+    assert found.verdict is Verdict.FAILS
+    assert found.text.startswith(f"AttributeError at {own}:2 in make: 'DataFrame' object has no attribute 'nothing'")
+
+
 def test_the_command_to_replay_is_one_that_a_shell_takes() -> None:
     """Spaces are quoted; a maker that cannot be imported is left to the reader, with the reason."""
     assert replay_command(Path("b")) == "dynaclr-replay b"
@@ -637,6 +677,11 @@ TestMachine = Machine.TestCase
 """
 
 
+def outside_tox() -> dict[str, str]:
+    """Return the environment of a shell in which no environment of tox is active."""
+    return {name: value for name, value in os.environ.items() if name != "TOX_ENV_NAME"}
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_every_distinct_failure_leaves_one_bundle(workers: int) -> None:
     """Of one and several bugs per test, examples, parameters and state machines, in one process and in several."""
@@ -645,7 +690,7 @@ def test_every_distinct_failure_leaves_one_bundle(workers: int) -> None:
         suite.write_text(SUITE, encoding="utf-8")
         command = [sys.executable, "-m", "pytest", str(suite), "-p", "no:cacheprovider", "-c", "/dev/null"]
         command += [f"--rootdir={folder}", f"--dynaclr-bundles={failures}", *(["-n", str(workers)] if workers else [])]
-        environment = {**os.environ, "PYTHONPATH": str(PROPERTY), "CI": "1"}
+        environment = {**outside_tox(), "PYTHONPATH": str(PROPERTY), "CI": "1"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
         assert done.returncode == 1, done.stdout + done.stderr
         written = sorted(path.name.rpartition("-")[0] for path in failures.iterdir())
@@ -687,7 +732,7 @@ def test_a_bundle_names_the_maker_of_the_test(tmp_path: Path) -> None:
     (tmp_path / "checks").mkdir()
     (tmp_path / "checks" / "test_own.py").write_text(OWN_MAKERS, encoding="utf-8")
     paths = [str(PROPERTY), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "CI": "1"}
+    environment = {**outside_tox(), "PYTHONPATH": os.pathsep.join(paths), "CI": "1"}
     command = [sys.executable, "-m", "pytest", "checks", "-p", "no:cacheprovider", "-c", "/dev/null"]
     command += [f"--rootdir={tmp_path}", "--dynaclr-bundles=failures"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from dynaclr_strategies.fuzzing.board import Board, now
 from dynaclr_strategies.fuzzing.crew import Tally
 from dynaclr_strategies.fuzzing.search import Failure
-from dynaclr_strategies.reproduction.bundles import replay_command
+from dynaclr_strategies.reproduction.bundles import replay_command_here
 
 __all__ = ["LiveLine", "summary"]
 
@@ -108,7 +108,7 @@ def _result(law: str, checked: int, failed: set[str], tally: Tally) -> str:
 def _told(failure: Failure, maker: str | None) -> list[str]:
     lines = [f"FAILED {failure.law}{'' if failure.shrunk else ' (not shrunk to the end)'}"]
     lines += [f"  {line}" for line in failure.text.split("\n")]
-    return [*lines, *([f"  {replay_command(Path(failure.bundle), maker)}"] if failure.bundle else []), ""]
+    return [*lines, *([f"  {replay_command_here(Path(failure.bundle), maker)}"] if failure.bundle else []), ""]
 
 
 def _unchecked(board: Board) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shlex
 import shutil
 import tempfile
@@ -16,7 +17,7 @@ from dynaclr_strategies.reproduction.names import maker_note, needed_beside, sam
 from dynaclr_strategies.reproduction.pictures import draw_picture
 from dynaclr_strategies.subjects import SUBJECTS
 
-__all__ = ["replay_command", "write_bundle"]
+__all__ = ["replay_command", "replay_command_here", "write_bundle"]
 
 SMALL_VOXELS, SMALL_ROWS = 2**21, 10**5
 """What a bundle holds as files; a larger case is in ``case.json`` alone."""
@@ -92,6 +93,17 @@ def replay_command(bundle: Path, maker: str | None = None) -> str:
     """Return the command that replays a bundle."""
     words = ["dynaclr-replay", str(bundle), *([] if maker is None else ["--sampler", sampler_option(maker)])]
     return shlex.join(words)
+
+
+def replay_command_here(bundle: Path, maker: str | None = None) -> str:
+    """Return the command that replays a bundle with the code that this process has run.
+
+    Under tox that is the code of the clone; the environment of whoever reads it may hold another.
+    """
+    command = replay_command(bundle, maker)
+    if "TOX_ENV_NAME" not in os.environ:
+        return command
+    return command.replace("dynaclr-replay", "tox -e replay --", 1)
 
 
 def _readme(failed: FailedCase, problem: BaseException, contents: list[str], has_picture: bool) -> str:

@@ -54,7 +54,7 @@ def pytest_runtest_makereport(
     if attached is None or call.excinfo is None or report.outcome != "failed":
         return report
     for problem, failed in attached.leaves(call.excinfo.value):
-        from dynaclr_strategies.reproduction.bundles import replay_command, write_bundle
+        from dynaclr_strategies.reproduction.bundles import replay_command_here, write_bundle
         from dynaclr_strategies.reproduction.names import found_in, maker_note
 
         try:
@@ -64,7 +64,7 @@ def pytest_runtest_makereport(
         else:
             report.user_properties.append((BUNDLE, str(bundle)))
             notes = (maker_note(failed.maker), found_in(failed.maker))
-            lines = [f"bundle: {bundle}", f"replay: {replay_command(bundle, failed.maker)}", *filter(None, notes)]
+            lines = [f"bundle: {bundle}", f"replay: {replay_command_here(bundle, failed.maker)}", *filter(None, notes)]
             text = "\n".join(lines)
         report.sections.append((f"law {failed.law}", text))
     return report

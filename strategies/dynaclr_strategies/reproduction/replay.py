@@ -6,6 +6,8 @@ import argparse
 import errno
 import logging
 import sys
+import sysconfig
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import dynaclr
 from dynaclr_strategies.invariants.base import INVARIANTS, InvariantViolation
 from dynaclr_strategies.reproduction.attached import check_law
 from dynaclr_strategies.reproduction.case_files import CannotRunError, StoredCase, read_case
@@ -25,6 +28,9 @@ from dynaclr_strategies.sampler_descriptions import SamplerCase
 
 __all__ = ["Replay", "Verdict", "main", "replay"]
 
+_LIBRARY = Path(__file__).parents[1]
+_CODE = Path(dynaclr.__file__).parent
+_INSTALLED = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")]
 _OF_THE_MACHINE = {errno.ENOSPC, errno.EMFILE, errno.EACCES, errno.EDQUOT, errno.EROFS}
 
 
@@ -76,7 +82,7 @@ def replay(path: Path, maker: str | None = None) -> Replay:
         why_not = watched.unfit or _not_the_subjects(problem, is_made=watched.is_called)
         if why_not is not None:
             return Replay(Verdict.CANNOT_RUN, why_not)
-        text = str(problem) or type(problem).__name__
+        text = str(problem) if isinstance(problem, InvariantViolation) else _with_place(problem)
         before = f"; before, it was: {stored.message}" if stored.message not in {"", str(problem)} else ""
         return Replay(Verdict.FAILS, text + before)
     if undecided:
@@ -98,6 +104,29 @@ def _not_the_subjects(problem: BaseException, *, is_made: bool) -> str | None:
     if not is_made and not isinstance(problem, InvariantViolation):
         return f"the case is not valid: {told}"
     return None
+
+
+def _with_place(problem: BaseException) -> str:
+    """Return an exception with its type and where it was raised.
+
+    That is the last place outside this library, and outside what is installed, if there is one.
+    """
+    frames = [frame for frame in traceback.extract_tb(problem.__traceback__) if not _is_in(frame, [_LIBRARY])]
+    of_others = [frame for frame in frames if not _is_in(frame, _INSTALLED)] or frames
+    place = f" at {of_others[-1].filename}:{of_others[-1].lineno} in {of_others[-1].name}" if of_others else ""
+    return f"{type(problem).__name__}{place}: {problem}".removesuffix(": ")
+
+
+def _is_in(frame: traceback.FrameSummary, folders: Sequence[Path]) -> bool:
+    return any(Path(frame.filename).is_relative_to(folder) for folder in folders)
+
+
+def _code() -> str:
+    """Return which code is checked, and whether the folder one stands in holds another."""
+    here = Path("src", "dynaclr").absolute()
+    other = here.is_dir() and here.resolve() != _CODE.resolve()
+    hint = f", which is not that of {here} (`tox -e replay -- BUNDLE` replays with it)" if other else ""
+    return f"with dynaclr from {_CODE}{hint}"
 
 
 def _maker(stored: StoredCase, maker: str | None) -> Callable[..., Any] | None:
@@ -158,6 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except CannotRunError as reason:
                 say(f"not kept: {reason}")
                 verdicts.append(Verdict.CANNOT_RUN)
+    say(_code())
     order = (Verdict.FAILS, Verdict.CANNOT_RUN, Verdict.FIXED)
     code: int = next(verdict for verdict in order if verdict in verdicts).value
     return code
