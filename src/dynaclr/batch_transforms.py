@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from itertools import takewhile
 from typing import Any
 
 import torch
-from monai.transforms.transform import Randomizable
+from monai.transforms.transform import MapTransform, Randomizable
 from torch import Tensor
 
 from dynaclr import transforms as ours
@@ -121,14 +120,17 @@ class BatchTransforms:
                     f"channels, numbered from 0 to {count - 1}; use [] to drop none"
                 )
         known = [f"ch_{i}" for i in range(count)]
-        steps = (step for step in self.steps if not hasattr(step, "transforms"))
-        for step in takewhile(lambda step: isinstance(step, BatchTransform), steps):
-            unknown = [] if step.allow_missing_keys else [name for name in step.names if name not in known]
+        for step in (step for step in self.steps if not hasattr(step, "transforms")):
+            if not isinstance(step, MapTransform):
+                return
+            unknown = [] if step.allow_missing_keys else [name for name in step.keys if name not in known]
             if unknown:
                 raise DynaclrError(
                     f"keys of {type(step).__name__} have {unknown[0]!r}, but need to be among {known}, "
                     "by source position"
                 )
+            if not isinstance(step, BatchTransform):
+                return
 
     @property
     def keep_shapes(self) -> bool:

@@ -162,7 +162,7 @@ class MultiExperimentDataModule(LightningDataModule):
             raise DynaclrError(f"experiments_yaml is {experiments_yaml!r}, but needs the path of a YAML file")
         self.experiments_yaml = experiments_yaml
         self.z_range = z_range if isinstance(z_range, slice) else slice(*whole_pair("z_range", z_range))
-        self.yx_patch_size = whole_pair("yx_patch_size", yx_patch_size)
+        self.yx_patch_size = whole_pair("yx_patch_size", yx_patch_size, at_least=1)
         self.final_yx_patch_size = whole_pair("final_yx_patch_size", final_yx_patch_size)
         _check_crop(self.yx_patch_size, self.final_yx_patch_size)
         if not isinstance(val_experiments, Sequence):
@@ -236,6 +236,8 @@ class MultiExperimentDataModule(LightningDataModule):
             self.train_index = self._index(registry, split.train, self.tau_range)
             check_anchors(self.train_index, "train on")
             warn_of_shared_images(self.train_index, self.sampling)
+            if self.batch_size == 1:
+                logger.warning("batch_size=1: without another anchor in its batch, none has a negative to learn from")
             self.train_sampler, self._written = self._sampler(self.train_index), None
         if stage in {"fit", "validate"}:
             self.val_index = self._index(registry, split.val, self.tau_range) if split.val else None

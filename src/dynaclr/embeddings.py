@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,9 @@ IDENTITY = ("experiment", "fov_name", "track_id", "t")
 """The columns that together say which observation a row is."""
 
 _ORDER = "_order"
+_OTHER_FORMATS = (".csv", ".h5", ".h5ad", ".npy", ".npz", ".parquet", ".tsv", ".zip")
+
+_log = logging.getLogger(__name__)
 
 
 class EmbeddingWriter(BasePredictionWriter):
@@ -59,6 +63,9 @@ class EmbeddingWriter(BasePredictionWriter):
         """
         if not self.path.name:
             raise DynaclrError(f"output={str(self.path)!r} needs the name of a store, such as 'embeddings.zarr'")
+        if self.path.suffix.lower() in _OTHER_FORMATS:
+            name = self.path.with_suffix(".zarr").name
+            raise DynaclrError(f"output={str(self.path)!r} becomes a Zarr store and needs a name like {name!r}")
         if os.path.lexists(self.path) and not self.overwrite:
             raise DynaclrError(f"output={str(self.path)!r} exists: choose another name, or set overwrite=True")
         # A plate of images is a Zarr store, too: only what could be made anew from it may be lost.
@@ -137,7 +144,8 @@ class EmbeddingWriter(BasePredictionWriter):
         self.check_path()
         whole, replaced = draft / "whole.zarr", draft / "replaced.zarr"
         draft.mkdir(parents=True, exist_ok=True)
-        _write(_in_order(_joined(tables)), whole)
+        rows = _in_order(_joined(tables))
+        _write(rows, whole)
         if os.path.lexists(self.path):
             self.path.rename(replaced)
         try:
@@ -146,6 +154,7 @@ class EmbeddingWriter(BasePredictionWriter):
             if replaced.exists():
                 replaced.rename(self.path)
             raise
+        _log.info("%d observations written to %s", rows.n_obs, self.path)
 
     def _draft_path(self) -> Path:
         return self.path.parent / f".{self.path.name}.{os.getpid()}.part"

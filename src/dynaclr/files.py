@@ -91,7 +91,15 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
     except OSError as error:
         raise DynaclrError(f"the file {str(path)!r} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
+        if isinstance(error, yaml.reader.ReaderError) and error.encoding:
+            sentence = (
+                f"the file {str(path)!r} needs to be in UTF-8, but is not ({error.reason} at byte {error.position})"
+            )
+            raise DynaclrError(sentence) from error
+        # What is missing at the end has begun where the context is, such as the quote that was opened.
         mark = getattr(error, "problem_mark", None)
+        if "end of stream" in str(getattr(error, "problem", "")):
+            mark = getattr(error, "context_mark", None) or mark
         where = "" if mark is None else f", line {mark.line + 1}"
         what = getattr(error, "problem", None) or getattr(error, "reason", None) or "no document"
         raise DynaclrError(f"the file {str(path)!r}{where} is not valid YAML ({what})") from error

@@ -37,6 +37,7 @@ from dynaclr.observations import (
 )
 from dynaclr.tau_sampling import hours_range
 from dynaclr.tracks import CheckedTracks, check_tracks, read_tracks
+from dynaclr.wording import listed
 
 _logger = logging.getLogger(__name__)
 
@@ -123,6 +124,7 @@ class MultiExperimentIndex:
         self._assemble(fovs, _read_all(sources))
 
     def _assemble(self, fovs: Sequence[Fov], checked: Sequence[CheckedTracks]) -> None:
+        _log_empty(fovs, checked)
         _log_impossible_parents(fovs, checked)
         fov = np.repeat(np.arange(len(fovs)), [len(one.frame) for one in checked])
         columns = stack_tables([one.frame for one in checked])
@@ -241,12 +243,20 @@ def _read_all(sources: Sequence[tuple[Fov, Path | pd.DataFrame]]) -> list[Checke
                 problems.append(one)
             else:
                 checked.append(one)
-    if len(problems) == 1:
+    # Several experiments may read one table.
+    sentences = dict.fromkeys(map(str, problems))
+    if len(sentences) == 1:
         raise problems[0]
-    if problems:
-        listing = "".join(f"\n  - {problem}" for problem in problems)
-        raise TracksError(f"{len(problems)} tracking tables have problems:{listing}")
+    if sentences:
+        listing = "".join(f"\n  - {sentence}" for sentence in sentences)
+        raise TracksError(f"{len(sentences)} tracking tables have problems:{listing}")
     return checked
+
+
+def _log_empty(fovs: Sequence[Fov], checked: Sequence[CheckedTracks]) -> None:
+    empty = [fov.label for fov, one in zip(fovs, checked, strict=True) if one.frame.empty]
+    if empty:
+        _logger.warning("%d FOVs have a tracking table without a row: %s", len(empty), listed(empty, str))
 
 
 def _log_impossible_parents(fovs: Sequence[Fov], checked: Sequence[CheckedTracks]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +18,7 @@ from dynaclr.cascade.fold import Cascade
 from dynaclr.cascade.recipe import Axes, Recipe
 from dynaclr.checks import truth, whole
 from dynaclr.errors import DynaclrError, OtherSamplingError, RepeatedAnchorsWarning
+from dynaclr.wording import listed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -157,6 +158,12 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             logger.warning("%s has no effect, because the axis it belongs to is off", parameter)
         if (used := len(self._recipe.strata.order)) < rows:
             logger.warning("experiment_weights leaves out %d of %d anchors", rows - used, rows)
+        if axes.exclusive is not None and (short := self._recipe.too_few_values()):
+            few = [f"{values} in {_place(*labels)}" for labels, values in short.items()]
+            logger.warning(
+                "batch_size=%r: batches hold anchors that share a value of exclusive_by=%r; there are only %s",
+                *(self.batch_size, axes.exclusive.columns, listed(few, str)),
+            )
         reasons = [
             f"there are too few in the conditions of experiment {name!r} (it has {size})"
             for name, size in self._recipe.too_small().items()
@@ -360,6 +367,12 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             "hours": _digest(strata.values, strata.cell_key, strata.cell_start),
             "exclusive_by": None if recipe.exclusive is None else _digest(pd.factorize(recipe.exclusive)[0]),
         }
+
+
+def _place(group: Hashable, condition: Hashable) -> str:
+    """Return what an experiment and a condition are called, of which an axis that is off has none."""
+    names = {"condition": condition, "experiment": group}
+    return " of ".join(f"{kind} {name!r}" for kind, name in names.items() if name is not None) or "the table"
 
 
 def _number(name: str, value: int) -> int:

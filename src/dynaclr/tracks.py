@@ -140,7 +140,9 @@ def check_tracks(
     t = _whole_numbers(frame, "t", report)
     y, x = (_finite_numbers(frame, name, report) for name in ("y", "x"))
     rows = frame.index.to_numpy()
-    report.where((t < 0) | (t >= num_frames), rows, t, f"t needs to lie in the movie's {num_frames} frames")
+    needs = f"t needs to lie in the movie's {num_frames} frames, 0 to {num_frames - 1}"
+    hint = " (does t begin with 1?)" if t.size and (t.min(), t.max()) == (1, num_frames) else ""
+    report.where((t < 0) | (t >= num_frames), rows, t, needs + hint)
     report.where(track_id < 0, rows, track_id, "track_id needs to be 0 or larger")
 
     order = np.lexsort((t, track_id))
@@ -149,8 +151,11 @@ def check_tracks(
     is_first = run_starts(track_id)
     twice = ~run_starts(track_id, t)
     if twice.any():
-        twice |= np.append(twice[1:], False)
-        report.fail(f"track {track_id[twice][0]} has two rows in frame {t[twice][0]}", rows[twice])
+        first = np.flatnonzero(twice)[0]
+        same = (track_id == track_id[first]) & (t == t[first])
+        others = np.count_nonzero(twice & ~same)
+        more = f" (so have others: {others} rows too many)" if others else ""
+        report.fail(f"track {track_id[first]} has {same.sum()} rows in frame {t[first]}{more}", rows[same])
 
     tracks = _Tracks(track_id[is_first], t[is_first], np.cumsum(is_first) - 1, is_first, rows)
     parent, impossible = _settle_parents(frame, tracks, founder_parent, impossible_parents, report)
@@ -345,7 +350,7 @@ class _Reporter:
     def where(self, is_wrong: BoolArray, rows: npt.NDArray[Any], values: Any, needs: str) -> None:
         """Raise if some rows are wrong, showing the first values."""
         if is_wrong.any():
-            self.fail(f"{needs}, got {listed(values[is_wrong], _plain)}", rows[is_wrong])
+            self.fail(f"{needs}, got {listed(dict.fromkeys(values[is_wrong]), _plain)}", rows[is_wrong])
 
     def fail(self, sentence: str, rows: npt.NDArray[Any]) -> NoReturn:
         """Raise the sentence with the rows."""

@@ -130,6 +130,10 @@ def test_a_run_without_a_logger_writes_no_configuration(folder: Path, registry: 
     assert len(everything_in(folder)) == 2
 
 
+def _flip(key: str) -> dict[str, Any]:
+    return {"class_path": "monai.transforms.RandFlipd", "init_args": {"keys": [key], "prob": 1.0}}
+
+
 ENCODER = "model__init_args__encoder"
 TRANSFORMS = "data__init_args__normalizations"
 MISTAKES = {
@@ -170,6 +174,14 @@ MISTAKES = {
     "batches between validations": (
         {"trainer__val_check_interval": 15},
         "`val_check_interval` (15) must be less than or equal to the number of the training batches (2)",
+    ),
+    "keys of a transform of MONAI": (
+        {
+            "data__init_args__augmentations": [
+                {"class_path": "monai.transforms.RandFlipd", "init_args": {"keys": ["GFP"]}}
+            ]
+        },
+        "keys of RandFlipd have 'GFP', but need to be among ['ch_0', 'ch_1'], by source position",
     ),
     "a distributed strategy": (
         {"trainer__strategy": "ddp", "trainer__use_distributed_sampler": True},
@@ -378,6 +390,7 @@ def test_wrong_words_are_one_sentence(name: str, capsys: pytest.CaptureFixture[s
     ("text", "sentence"),
     [
         ("model: [1", "is not valid YAML"),
+        ("model: 1\ndata: 'x\ntrainer: 2\n", "line 2 is not valid YAML (found unexpected end of stream)"),
         ("model: {}\nmodel: {}\n", "the key 'model' appears twice"),
         ("- model\n", "needs keys such as model, data and trainer"),
         ("", "needs keys such as model, data and trainer"),
@@ -468,7 +481,7 @@ def test_what_others_say_of_a_mistake_is_a_sentence_too(
         "class_path": "lightning.pytorch.callbacks.EarlyStopping",
         "init_args": {"monitor": "loss/val", "check_on_train_epoch_end": True},
     }
-    flip = [{"class_path": "monai.transforms.RandFlipd", "init_args": {"keys": ["ch_9"], "prob": 1.0}}]
+    flip = [_flip("ch_0"), _flip("ch_9")]  # behind a transform that may make channels, only trying tells
     for words, changes, sentence in (
         (["validate", "--ckpt_path", "best"], {}, 'ckpt_path="best"'),
         (["fit"], {"trainer__callbacks": [stopping], "data__init_args__val_experiments": []}, "metric `loss/val`"),

@@ -160,6 +160,21 @@ def test_an_existing_path_is_refused_before_anything_is_computed(folder: Path) -
     assert _names(folder) == ["e.zarr"]
 
 
+@pytest.mark.parametrize("name", ["e.csv", "e.h5ad", "E.H5"])
+def test_names_of_other_formats_are_refused(folder: Path, name: str) -> None:
+    """Nobody who opens them would find a folder."""
+    with pytest.raises(DynaclrError, match=f"output='.*{name}' becomes a Zarr store and needs a name like '[eE].zarr'"):
+        _predict(EmbeddingWriter(folder / name), _batches([_observation(1)]), _Never())
+    assert _names(folder) == []
+
+
+def test_what_was_written_is_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """How many observations, and where."""
+    caplog.set_level("INFO", "dynaclr.embeddings")
+    _predict(EmbeddingWriter(folder / "e.zarr"), _batches([_observation(1), _observation(2)]))
+    assert caplog.messages[-1] == f"2 observations written to {folder / 'e.zarr'}"
+
+
 class _Never(LightningModule):
     """A model that nobody may call."""
 

@@ -366,9 +366,19 @@ def test_one_cell_in_two_experiments_is_told_of(
     )
 
 
+def test_batches_of_one_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """Their loss is 0, and looks like success."""
+    with written() as registry:
+        make_data(registry, batch_size=1).setup("predict")
+        assert not caplog.messages
+        make_data(registry, batch_size=1).setup("fit")
+    assert "batch_size=1: without another anchor in its batch, none has a negative to learn from" in caplog.messages
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
+        ("yx_patch_size", (-16, 16)),
         ("leaky", 2),
         ("experiment_aware", "no"),
         ("temporal_window_hours", -1),

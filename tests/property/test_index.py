@@ -329,6 +329,17 @@ def test_all_tables_with_a_problem_are_told_at_once() -> None:
     assert second.startswith(f"  - {paths[-1]} ")
 
 
+def test_tables_without_a_row_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """Like FOVs that have no table at all."""
+    with written(TWO) as registry:
+        config = registry.experiments[0]
+        fov_name = next(iter(registry.positions(config.name)))
+        path = config.tracks_path / fov_name / "tracks.csv"
+        pd.read_csv(path).iloc[:0].to_csv(path, index=False)
+        index_of(registry)
+    assert f"1 FOVs have a tracking table without a row: {config.name}:{fov_name}" in caplog.messages
+
+
 def test_frames_in_memory_are_indexed_like_files() -> None:
     """Tables that are handed over give the same index as the same tables on disk."""
     with written(TWO) as registry:

@@ -475,6 +475,7 @@ def test_problems_of_all_kinds_come_together(written: Written) -> None:
         ("experiments: exp.yml\n", "is 'exp.yml', but needs a list"),
         ("experiments: [\n", "line 2 is not valid YAML"),
         ("experiments: []\nexperiments: []\n", "line 2 is not valid YAML .the key 'experiments' appears twice"),
+        ("a: 'b\nc: d\n", "line 1 is not valid YAML .found unexpected end of stream"),
         ("experiments: [{name: !!python/name:os.system x}]\n", "is not valid YAML .could not determine a constructor"),
         (None, "there is no file"),
     ],

@@ -266,6 +266,29 @@ def test_what_is_no_state_is_refused(state: Any) -> None:
     assert len(made) == made.num_batches
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "2 in condition 'x' of experiment 'a', 1 in condition 'y' of experiment 'a'"),
+        ({"experiment_aware": False}, "2 in condition 'x', 1 in condition 'y'"),
+        ({"condition_balanced": False}, "3 in experiment 'a'"),
+        ({"experiment_aware": False, "condition_balanced": False}, "3 in the table"),
+        ({"batch_size": 2}, None),
+    ],
+)
+def test_too_few_values_to_exclude_each_other_are_told_of(
+    options: dict[str, Any], told: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When the sampler is made, and not after an epoch."""
+    table = pd.DataFrame({"experiment": "a", "condition": [*"xxxxxxyyyyyy"], "lineage_id": [0, 1] * 3 + [2] * 6})
+    FlexibleBatchSampler(table, **{"batch_size": 6, "exclusive_by": "lineage_id", **options})
+    size = {"batch_size": 6, **options}["batch_size"]
+    sentence = (
+        f"batch_size={size}: batches hold anchors that share a value of exclusive_by=('lineage_id',); there are only "
+    )
+    assert caplog.messages == ([] if told is None else [sentence + told])
+
+
 @pytest.mark.parametrize("batches", [-1, 0.5, 10**30])
 def test_a_state_beyond_all_batches_is_refused(batches: Any) -> None:
     """When it is loaded, not when somebody iterates."""
@@ -391,7 +414,9 @@ def test_conflicts_are_counted_over_the_chunks(caplog: pytest.LogCaptureFixture)
     """The whole epoch is counted, however it is composed, and told in one sentence."""
     table = pd.DataFrame({"experiment": "a", "condition": "u", "lineage_id": np.zeros(9 * _ONE_BY_ONE, int)})
     with caplog.at_level(logging.INFO, logger="dynaclr.sampler"):
-        batches(FlexibleBatchSampler(table, 3, exclusive_by="lineage_id"))
+        made = FlexibleBatchSampler(table, 3, exclusive_by="lineage_id")
+        caplog.clear()
+        batches(made)
     assert caplog.messages == [
         (
             f"epoch 0: {3 * _ONE_BY_ONE} of {3 * _ONE_BY_ONE} batches hold anchors that share a value of "
@@ -441,7 +466,8 @@ def test_lineages_that_meet_are_counted_once_an_epoch(
     made = sampler(table, 8, exclusive_by="lineage_id")
     with caplog.at_level(logging.INFO, logger="dynaclr.sampler"):
         drawn = batches(made)
-    told = [record.getMessage() for record in caplog.records if "share a value" in record.getMessage()]
+    told = [record.getMessage() for record in caplog.records if "batches hold anchors" in record.getMessage()]
+    told = [sentence for sentence in told if sentence.startswith("epoch")]
     assert len(told) == conflicts
     if conflicts:
         assert told[0].startswith(f"epoch 0: {len(drawn)} of {len(drawn)} batches")

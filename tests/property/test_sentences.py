@@ -370,8 +370,8 @@ def test_of_the_dataset(tmp_path: Path) -> None:
 MODULE: list[tuple[dict[str, Any], str]] = [
     ({"experiments_yaml": None}, "experiments_yaml is None, but needs the path of a YAML file"),
     ({"z_range": (0, 1, 2)}, "z_range=(0, 1, 2) needs two whole numbers"),
-    ({"yx_patch_size": (16.0, 16)}, "yx_patch_size=(16.0, 16) needs two whole numbers"),
-    ({"yx_patch_size": (16, True)}, "yx_patch_size=(16, True) needs two whole numbers"),
+    ({"yx_patch_size": (16.0, 16)}, "yx_patch_size=(16.0, 16) needs two whole numbers of at least 1"),
+    ({"yx_patch_size": (16, True)}, "yx_patch_size=(16, True) needs two whole numbers of at least 1"),
     ({"final_yx_patch_size": "12"}, "final_yx_patch_size='12' needs two whole numbers"),
     *(
         (

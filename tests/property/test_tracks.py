@@ -241,14 +241,25 @@ WRONG_FILES = {
     "fraction of t": (HEAD + "1,0.5,1,1,\n1,1.5,1,1,\n", r"t needs to be a whole number.*0\.5, 1\.5 \(rows 2, 3\)"),
     "infinite t": (HEAD + "1,inf,1,1,\n", r"t needs to be a whole number.*inf \(row 2\)"),
     "truth as t": (HEAD + "1,True,1,1,\n1,False,1,1,\n", r"t needs to be a number, got True, False \(rows 2, 3\)"),
-    "after the movie": (HEAD + "1,7,1,1,\n1,8,1,1,\n", r"t needs to lie in the movie's 8 frames, got 8 \(row 3\)"),
-    "before the movie": (HEAD + "1,-1,1,1,\n", r"t needs to lie in the movie's 8 frames, got -1 \(row 2\)"),
+    "after the movie": (
+        HEAD + "1,7,1,1,\n1,8,1,1,\n",
+        r"the movie's 8 frames, 0 to 7, got 8 \(row 3\)",
+    ),
+    "from 1 on": (
+        HEAD + "1,1,1,1,\n1,8,1,1,\n2,8,1,1,\n",
+        r"t needs to lie in the movie's 8 frames, 0 to 7 \(does t begin with 1\?\), got 8 \(rows 3, 4\)",
+    ),
+    "many twice": (
+        HEAD + "1,0,1,1,\n2,0,1,1,\n3,0,1,1,\n1,0,1,1,\n2,0,1,1,\n2,0,1,1,\n",
+        r"track 1 has 2 rows in frame 0 \(so have others: 2 rows too many\) \(rows 2, 5\)",
+    ),
+    "before the movie": (HEAD + "1,-1,1,1,\n", r"t needs to lie in the movie's 8 frames, 0 to 7, got -1 \(row 2\)"),
     "fraction of track": (HEAD + "1.5,0,1,1,\n", r"track_id needs to be a whole number.*1\.5 \(row 2\)"),
     "negative track": (HEAD + "-1,0,1,1,\n", r"track_id needs to be 0 or larger, got -1 \(row 2\)"),
     "no y": (HEAD + "1,0,,1,\n", r"y needs a value in every row, got nan \(row 2\)"),
     "infinite x": (HEAD + "1,0,1,-inf,\n", r"x needs to be a finite number, got -inf \(row 2\)"),
     "text in x": (HEAD + "1,0,1,left,\n", r"x needs to be a number, got 'left' \(row 2\)"),
-    "twice": (HEAD + "1,0,1,1,\n1,1,1,1,\n1,0,2,2,\n", r"track 1 has two rows in frame 0 \(rows 2, 4\)"),
+    "twice": (HEAD + "1,0,1,1,\n1,1,1,1,\n1,0,2,2,\n", r"track 1 has 2 rows in frame 0 \(rows 2, 4\)"),
     "two parents": (
         HEAD + "1,0,1,1,\n2,0,1,1,\n3,1,1,1,1\n3,2,1,1,1\n3,3,1,1,2\n",
         r"the same in all rows of a track, but track 3 has 1, 2 \(rows 4, 6\)",
@@ -305,7 +316,7 @@ WRONG_FILES = {
     ),
     "many rows": (
         HEAD + "".join(f"{i},9,1,1,\n" for i in range(9)),
-        r"9, 9 and 1 more \(rows 2, 3, 4, 5, 6, 7, 8, 9 and 1 more",
+        r"got 9 \(rows 2, 3, 4, 5, 6, 7, 8, 9 and 1 more",
     ),
 }
 

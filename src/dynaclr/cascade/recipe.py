@@ -180,6 +180,20 @@ class Recipe:
         # An experiment of hardly any weight never comes up at all.
         return {self.strata.groups[group]: int(sizes[group]) for group in groups if self.shares.largest()[group]}
 
+    def too_few_values(self) -> dict[tuple[Hashable, Hashable], int]:
+        """Return the conditions, by experiment, and how many exclusive values they have, whose batches need more."""
+        if self.exclusive is None:
+            return {}
+        most = np.concatenate([rounding.largest() for rounding in self.quotas.per_group])
+        group = self.strata.stratum_group
+        short = np.flatnonzero((self.exclusive_values < most) & (self.shares.largest()[group] > 0))
+        return {
+            (self.strata.groups[group[at]], self.strata.conditions[self.strata.condition[at]]): int(
+                self.exclusive_values[at]
+            )
+            for at in short
+        }
+
     def too_few_others(self) -> dict[Hashable, int]:
         """Return the experiments beside which there are fewer anchors, and how many, than leak into one batch."""
         others = len(self.strata.order) - np.diff(self.strata.group_start)

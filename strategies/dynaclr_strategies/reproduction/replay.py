@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib.util
 import logging
 import sys
 import sysconfig
@@ -15,7 +16,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import dynaclr
 from dynaclr_strategies.invariants.base import INVARIANTS, InvariantViolation
 from dynaclr_strategies.reproduction.attached import check_law
 from dynaclr_strategies.reproduction.case_files import CannotRunError, StoredCase, read_case
@@ -29,7 +29,7 @@ from dynaclr_strategies.sampler_descriptions import SamplerCase
 __all__ = ["Replay", "Verdict", "main", "replay"]
 
 _LIBRARY = Path(__file__).parents[1]
-_CODE = Path(dynaclr.__file__).parent
+_CODE = Path(importlib.util.find_spec("dynaclr").origin).parent  # type: ignore[union-attr, arg-type]  # a package
 _INSTALLED = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")]
 _OF_THE_MACHINE = {errno.ENOSPC, errno.EMFILE, errno.EACCES, errno.EDQUOT, errno.EROFS}
 
