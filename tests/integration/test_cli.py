@@ -251,6 +251,19 @@ MISTAKES = {
         {TRANSFORMS: [{"class_path": "dynaclr.transforms.NormalizeSampled", "init_args": {"keys": 3}}]},
         "data.normalizations.keys needs list or str, got 3",
     ),
+    "transform without its class_path": (
+        {TRANSFORMS: ["NormalizeSampled"]},
+        "data.normalizations needs a class_path, got ['NormalizeSampled']",
+    ),
+    "transform in two entries": (
+        {TRANSFORMS: [{"class_path": "dynaclr.transforms.NormalizeSampled"}, {"init_args": {"keys": ["ch_0"]}}]},
+        "data.normalizations needs a class_path in every entry, beside its init_args",
+    ),
+    "no path of the registry": (
+        {"data__init_args__experiments_yaml": None},
+        "missing in the configuration: data.experiments_yaml",
+    ),
+    "one number for a size": ({"data__init_args__yx_patch_size": 48}, "data.yx_patch_size needs list, got 48"),
     "no list of transforms": (
         {TRANSFORMS: {"class_path": "dynaclr.transforms.NormalizeSampled"}},
         "data.normalizations needs list, got {'class_path'",

@@ -492,6 +492,15 @@ def test_a_file_that_is_no_registry(text: str | None, sentence: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_in_another_encoding_is_named() -> None:
+    """With what to do, and where the first such byte is."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "experiments.yml"
+        path.write_bytes("a: Zürich".encode("latin-1"))
+        with pytest.raises(DynaclrError, match=r"experiments\.yml' needs to be in UTF-8, but is not \(.* at byte 4\)$"):
+            ExperimentRegistry.from_yaml(path)
+
+
 def test_yaml_keeps_what_was_written() -> None:
     """Dates keep their text, no octal and no base 60 comes about, and merged keys are not doubled ones."""
     text = "a: {date: 05062015}\nb: {date: 20190605}\nc: {date: }\nd: 010\ne: 1:30\nf: 2019-06-05\ng: 1.5e+3\nh: no\n"

@@ -145,8 +145,14 @@ def _of_any_type(key: str, complaints: list[str], given: list[str]) -> str:
         elif made := _A_CLASS.match(line):
             name = made["name"] or made["abstract"]
             allowed.append(f"a class_path of {name}" if name else "a class_path")
-    got = [_value(_MADE.sub("", line.removeprefix("Given value: "))) for line in given[:1]]
+    got = [_of_key(key, _value(_MADE.sub("", line.removeprefix("Given value: ")))) for line in given[:1]]
     return f"{key} needs {' or '.join(dict.fromkeys(allowed))}" + "".join(f", got {value!r}" for value in got)
+
+
+def _of_key(key: str, given: object) -> object:
+    """Return what was given for a key, where a complaint about it shows the whole class that it belongs to."""
+    arguments = given.get("init_args") if isinstance(given, dict) else None
+    return arguments.get(key.rpartition(".")[2], given) if isinstance(arguments, dict) else given
 
 
 def _reworded(key: str, owner: str, complaint: str) -> str:
@@ -165,8 +171,13 @@ def _reworded(key: str, owner: str, complaint: str) -> str:
         return f"the configuration has a key {option[1]!r} that nobody reads{_nearest_option(option[1])}"
     required = re.match(r"the following arguments are required: (.*)", complaint)
     if required:
-        names = [name.strip().partition(".")[2] or name.strip() for name in required[1].split(",")]
-        return f"missing in the configuration: {', '.join(names)} (give one with --config FILE)"
+        names = [name.strip() for name in required[1].split(",")]
+        # Above all sections stands the command.
+        names = [f"{key}.{name}" if key else name.partition(".")[2] or name for name in names]
+        hint = "" if key else " (give one with --config FILE)"
+        return f"missing in the configuration: {', '.join(names)}{hint}"
+    if complaint.startswith("Expected 'builtins.dict' to be a class"):  # what a list's entry without class_path becomes
+        return f"{key} needs a class_path in every entry, beside its init_args"
     typed = re.match(r"Expected an? (.+?)\. Got value: (.*)", complaint)
     if typed:
         return f"{key} needs {_type_name(typed[1])}, got {_value(typed[2])!r}"
@@ -176,7 +187,9 @@ def _reworded(key: str, owner: str, complaint: str) -> str:
 def _type_name(text: str) -> str:
     name = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("typing.", "")
     choice = re.fullmatch(r"Literal\[(.*)\]", name)
-    return f"one of {choice[1]}" if choice else {"Sequence": "list", "Mapping": "mapping"}.get(name, name)
+    return (
+        f"one of {choice[1]}" if choice else {"Sequence": "list", "tuple": "list", "Mapping": "mapping"}.get(name, name)
+    )
 
 
 def _value(text: str) -> object:
