@@ -120,10 +120,12 @@ class BatchTransforms:
                     f"channels, numbered from 0 to {count - 1}; use [] to drop none"
                 )
         known = [f"ch_{i}" for i in range(count)]
+        held = {*known, "norm_meta"}
         for step in (step for step in self.steps if not hasattr(step, "transforms")):
             if not isinstance(step, MapTransform):
                 return
-            unknown = [] if step.allow_missing_keys else [name for name in step.keys if name not in known]
+            is_free = step.allow_missing_keys or getattr(step, "use_re", False)
+            unknown = [] if is_free else [name for name in step.keys if name not in held]
             if unknown:
                 raise DynaclrError(
                     f"keys of {type(step).__name__} have {unknown[0]!r}, but need to be among {known}, "

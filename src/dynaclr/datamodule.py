@@ -19,7 +19,7 @@ from dynaclr.checks import is_list, probability, whole, whole_pair
 from dynaclr.dataset import MultiExperimentTripletDataset
 from dynaclr.errors import DynaclrError
 from dynaclr.experiment import ExperimentRegistry
-from dynaclr.fovs import checked_z_range
+from dynaclr.fovs import all_fovs, checked_z_range, select_fovs
 from dynaclr.index import MultiExperimentIndex
 from dynaclr.loader import BatchLoader, EvenBatches, ResumableBatchLoader
 from dynaclr.normalization import check_normalizations
@@ -161,7 +161,9 @@ class MultiExperimentDataModule(LightningDataModule):
         if not isinstance(experiments_yaml, str | os.PathLike):
             raise DynaclrError(f"experiments_yaml is {experiments_yaml!r}, but needs the path of a YAML file")
         self.experiments_yaml = experiments_yaml
-        self.z_range = z_range if isinstance(z_range, slice) else slice(*whole_pair("z_range", z_range))
+        self.z_range = checked_z_range(
+            z_range if isinstance(z_range, slice) else slice(*whole_pair("z_range", z_range))
+        )
         self.yx_patch_size = whole_pair("yx_patch_size", yx_patch_size, at_least=1)
         self.final_yx_patch_size = whole_pair("final_yx_patch_size", final_yx_patch_size)
         _check_crop(self.yx_patch_size, self.final_yx_patch_size)
@@ -205,6 +207,7 @@ class MultiExperimentDataModule(LightningDataModule):
         self.include_wells = include_wells
         self.exclude_fovs = exclude_fovs
         self.registry: ExperimentRegistry | None = None
+        self._opened: ExperimentRegistry | None = None
         self.train_index: MultiExperimentIndex | None = None
         self.val_index: MultiExperimentIndex | None = None
         self.predict_index: MultiExperimentIndex | None = None
@@ -231,7 +234,7 @@ class MultiExperimentDataModule(LightningDataModule):
         """
         trainer = self.trainer
         registry, split = self.check(stage, trainer, getattr(trainer, "lightning_module", None))
-        self.registry = registry
+        self.registry, self._opened = registry, None
         if stage == "fit":
             self.train_index = self._index(registry, split.train, self.tau_range)
             check_anchors(self.train_index, "train on")
@@ -255,6 +258,8 @@ class MultiExperimentDataModule(LightningDataModule):
         self, stage: str, trainer: Trainer | None = None, model: LightningModule | None = None
     ) -> tuple[ExperimentRegistry, Split]:
         """Refuse what cannot work, as far as it shows without the tracks; `setup` asks, and who starts a run may too.
+
+        The registry that it opens is the one that the next `setup` takes.
 
         Parameters
         ----------
@@ -280,14 +285,14 @@ class MultiExperimentDataModule(LightningDataModule):
             )
         if trainer is not None:
             check_trainer(trainer)
-        registry = ExperimentRegistry.from_yaml(self.experiments_yaml)
+        registry = self._opened = self._opened or ExperimentRegistry.from_yaml(self.experiments_yaml)
+        select_fovs(all_fovs(registry), self.include_wells, self.exclude_fovs)
         self.transforms.check_channels(registry.num_source_channels)
         split = split_experiments(registry, self.val_experiments)
         if stage == "validate" and not split.val:
             raise DynaclrError("val_experiments is empty, but the stage 'validate' needs at least one experiment")
         if self.transforms.keep_shapes:
-            planes = checked_z_range(self.z_range)
-            depth = planes.stop - planes.start
+            depth = self.z_range.stop - self.z_range.start
             check_encoder(model, (self.batch_size, registry.num_source_channels, depth, *self.final_yx_patch_size))
         return registry, split
 

@@ -17,6 +17,7 @@ from anndata import AnnData
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
+from dynaclr.checks import truth
 from dynaclr.errors import DynaclrError
 
 __all__ = ["EmbeddingWriter", "read_embeddings"]
@@ -50,7 +51,7 @@ class EmbeddingWriter(BasePredictionWriter):
     def __init__(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         super().__init__(write_interval="batch")
         self.path = Path(path).expanduser()
-        self.overwrite = overwrite
+        self.overwrite = truth("overwrite", overwrite)
         self._batches: list[AnnData] = []
 
     def check_path(self) -> None:

@@ -321,7 +321,14 @@ def _rate_factor(trainer: Trainer) -> Callable[[int], float]:
     # A plain function: LambdaLR keeps no state of it, so a longer run resumed from a checkpoint has its own length.
     # Asked for after the first step only, since Lightning makes the loaders for it, and those that are made before it
     # has restored at which batch a checkpoint was written begin the epoch anew.
-    return lambda step: warmup_cosine(step, int(trainer.estimated_stepping_batches) if step else 1)
+    total: list[int] = []
+
+    def factor(step: int) -> float:
+        if step and not total:
+            total.append(int(trainer.estimated_stepping_batches))
+        return warmup_cosine(step, total[0] if step else 1)
+
+    return factor
 
 
 def _check_loss(loss: nn.Module) -> None:

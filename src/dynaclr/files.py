@@ -91,7 +91,7 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
     except OSError as error:
         raise DynaclrError(f"the file {str(path)!r} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
-        if isinstance(error, yaml.reader.ReaderError) and error.encoding:
+        if isinstance(error, yaml.reader.ReaderError) and error.encoding != "unicode":
             sentence = (
                 f"the file {str(path)!r} needs to be in UTF-8, but is not ({error.reason} at byte {error.position})"
             )

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from dynaclr.checks import truth
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.experiment import ExperimentRegistry
 from dynaclr.files import locked, write_atomically, write_bytes_atomically
@@ -111,6 +112,7 @@ def compute_statistics(
     DynaclrError
         If a channel is unknown, a store cannot be written to or read, or holds voxels that are not finite.
     """
+    progress, overwrite = truth("progress", progress), truth("overwrite", overwrite)
     registry.refresh()
     jobs = _jobs(registry, channels)
     pending = {job.store: job.channels if overwrite else _unfinished(job) for job in jobs}

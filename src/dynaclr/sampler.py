@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _STATE_VERSION: Final = 1
+_DRAWN: Final = b"by shuffles"  # how exclusive anchors are drawn: states of other ways belong to other batches
 _LAST: Final = 2**53  # far beyond any run, and far from what int64 cannot hold
 
 
@@ -365,7 +366,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             "labels": _digest(repr((recipe.census, strata.conditions)).encode()),
             "rows": _digest(strata.order, strata.start, strata.group_stratum, strata.condition),
             "hours": _digest(strata.values, strata.cell_key, strata.cell_start),
-            "exclusive_by": None if recipe.exclusive is None else _digest(pd.factorize(recipe.exclusive)[0]),
+            "exclusive_by": None if recipe.exclusive is None else _digest(_DRAWN, pd.factorize(recipe.exclusive)[0]),
         }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import KeysView, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,17 +136,18 @@ def check_anchors(index: MultiExperimentIndex, purpose: str) -> None:
     for name in without:
         _logger.warning("experiment %r has no %s, so there is nothing of it to %s", name, wanted, purpose)
     by = ["experiment", "condition"]
-    for name, condition in _different(index.tracks[by]) - _different(index.valid_anchors[by]):
-        if name not in without:
+    with_anchors = _different(index.valid_anchors[by])
+    for name, condition in _different(index.tracks[by]):
+        if name not in without and (name, condition) not in with_anchors:
             _logger.warning(
                 "condition %r of experiment %r has no %s, so there is nothing of it to %s",
                 *(condition, name, wanted, purpose),
             )
 
 
-def _different(labels: pd.DataFrame) -> KeysView[tuple[str, str]]:
+def _different(labels: pd.DataFrame) -> list[tuple[str, str]]:
     """Return the combinations of labels that a table has, in its order."""
-    return dict.fromkeys(labels.drop_duplicates().astype(str).itertuples(index=False, name=None)).keys()
+    return list(labels.drop_duplicates().astype(str).itertuples(index=False, name=None))
 
 
 def warn_of_shared_images(index: MultiExperimentIndex, sampling: Mapping[str, Any]) -> None:

@@ -350,7 +350,7 @@ class _Reporter:
     def where(self, is_wrong: BoolArray, rows: npt.NDArray[Any], values: Any, needs: str) -> None:
         """Raise if some rows are wrong, showing the first values."""
         if is_wrong.any():
-            self.fail(f"{needs}, got {listed(dict.fromkeys(values[is_wrong]), _plain)}", rows[is_wrong])
+            self.fail(f"{needs}, got {listed(pd.unique(values[is_wrong]), _plain)}", rows[is_wrong])
 
     def fail(self, sentence: str, rows: npt.NDArray[Any]) -> NoReturn:
         """Raise the sentence with the rows."""

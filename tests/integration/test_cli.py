@@ -305,6 +305,8 @@ NO_LOG: dict[str, tuple[dict[str, Any], str]] = {
     **{name: MISTAKES[name] for name in ("channels of the encoder", "validation experiment", "registry")},
     "seed": MISTAKES["seed of everything"],
     "leak": ({"data__init_args__leaky": 2}, "leaky=2"),
+    "wells": ({"data__init_args__include_wells": ["Z/9"]}, "include_wells"),
+    "planes": ({"data__init_args__z_range": [3, 1]}, "z_range needs 0 <= start < stop"),
     "precision": ({"trainer__precision": "16-true"}, "needs to be '16-mixed' or '32-true'"),
     "decay rate": ({"data__init_args__tau_decay_rate": float("nan")}, "tau_decay_rate is nan"),
     "cache": ({"data__init_args__cache_pool_bytes": -1}, "cache_pool_bytes=-1"),

@@ -168,6 +168,12 @@ def test_names_of_other_formats_are_refused(folder: Path, name: str) -> None:
     assert _names(folder) == []
 
 
+def test_overwrite_is_a_switch(folder: Path) -> None:
+    """A text such as "no" would count as yes."""
+    with pytest.raises(DynaclrError, match="overwrite='no' needs True or False"):
+        EmbeddingWriter(folder / "e.zarr", overwrite="no")  # type: ignore[arg-type]
+
+
 def test_what_was_written_is_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """How many observations, and where."""
     caplog.set_level("INFO", "dynaclr.embeddings")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -363,9 +364,14 @@ def test_a_large_case_travels_without_its_files() -> None:
         assert sum(path.stat().st_size for path in bundle.rglob("*")) < 2**20
 
 
-def test_under_tox_the_command_replays_with_the_code_of_the_clone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_under_tox_the_command_replays_with_the_code_of_the_clone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Which another environment need not have installed."""
     monkeypatch.setenv("TOX_ENV_NAME", "property")
+    monkeypatch.chdir(tmp_path)  # under the tox of another project
+    assert replay_command_here(Path("a b"), "m:f") == replay_command(Path("a b"), "m:f")
+    (tmp_path / "src" / "dynaclr").mkdir(parents=True)
     assert replay_command_here(Path("a b"), "m:f") == "tox -e replay -- 'a b' --sampler m:f"
     monkeypatch.delenv("TOX_ENV_NAME")
     assert replay_command_here(Path("a b"), "m:f") == replay_command(Path("a b"), "m:f")
@@ -380,12 +386,10 @@ def test_a_replay_says_with_which_code(
     monkeypatch.chdir(tmp_path)
     main([str(bundle)])
     assert capsys.readouterr().out.splitlines()[-1] == f"with dynaclr from {code}"
-    (tmp_path / "src").mkdir()
-    (tmp_path / "src" / "dynaclr").symlink_to(code)
+    shutil.copytree(code, tmp_path / "src" / "dynaclr")  # as tox installs it
     main([str(bundle)])
     assert capsys.readouterr().out.splitlines()[-1] == f"with dynaclr from {code}"
-    (tmp_path / "src" / "dynaclr").unlink()
-    (tmp_path / "src" / "dynaclr").mkdir()
+    (tmp_path / "src" / "dynaclr" / "wording.py").write_text("# changed", encoding="utf-8")
     main([str(bundle)])
     other = f"which is not that of {tmp_path / 'src' / 'dynaclr'} (`tox -e replay -- BUNDLE` replays with it)"
     assert capsys.readouterr().out.splitlines()[-1] == f"with dynaclr from {code}, {other}"
@@ -400,6 +404,10 @@ def test_what_a_sampler_raises_is_told_with_its_place(tmp_path: Path, monkeypatc
     found = replay(bundle, "raising_sampler:make")
     assert found.verdict is Verdict.FAILS
     assert found.text.startswith(f"AttributeError at {own}:2 in make: 'DataFrame' object has no attribute 'nothing'")
+    compiled = tmp_path / "compiled_sampler.py"  # it fails in a file that is not there
+    choice = "np.random.default_rng(0).choice(5, 9, replace=False)"
+    compiled.write_text(f"import numpy as np\ndef make(table, options):\n    {choice}\n", encoding="utf-8")
+    assert replay(bundle, "compiled_sampler:make").text.startswith(f"ValueError at {compiled}:3 in make: ")
 
 
 def test_the_command_to_replay_is_one_that_a_shell_takes() -> None:

@@ -18,7 +18,7 @@ import yaml
 from jsonargparse import ArgumentParser
 from made_batches import raw_batch
 from monai.data import ThreadDataLoader
-from monai.transforms import Compose
+from monai.transforms import Compose, DeleteItemsd, Lambdad, SelectItemsd
 
 from dynaclr.datamodule import MultiExperimentDataModule
 from dynaclr.dataset import EpochIndices, MultiExperimentTripletDataset
@@ -325,19 +325,35 @@ def test_an_experiment_without_an_anchor_is_told_of(caplog: pytest.LogCaptureFix
     ]
 
 
-def test_a_condition_without_an_anchor_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
-    """Balanced conditions would be balanced without it; what has anchors is not told of."""
-    alpha, beta = two_experiments(**TWO_WELLS).experiments
-    first, second = alpha.wells
-    fov = replace(first.fovs[0], tracks=(replace(first.fovs[0].tracks[0], frames=(0,)),))
-    short = replace(alpha, wells=(replace(first, fovs=(fov,)), second))
-    with written(replace(two_experiments(**TWO_WELLS), experiments=(short, beta))) as registry:
+def test_conditions_without_an_anchor_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """Others would be balanced without them; in the order of the table, and not of what has anchors."""
+    names = ("c", "a", "d", "b")
+    both = two_experiments(wells=("A/1", "A/2", "A/3", "A/4"), conditions=names, tracks=3)
+    alpha, beta = both.experiments
+    fov = alpha.wells[0].fovs[0]
+    short = replace(fov, tracks=(replace(fov.tracks[0], frames=(0,)),))
+    wells = tuple(replace(well, fovs=(short,)) for well in alpha.wells[:3])
+    with written(replace(both, experiments=(replace(alpha, wells=(*wells, alpha.wells[3])), beta))) as registry:
         make_data(registry).setup("fit")
-    (message,) = [record.getMessage() for record in caplog.records if record.name == "dynaclr.splits"]
-    told = (
-        "condition 'uninfected' of experiment 'exp_alpha' has no anchor with a positive in tau_range=(0.5, 2.0) hours, "
-    )
-    assert message == told + "so there is nothing of it to train on"
+    assert [record.getMessage() for record in caplog.records if record.name == "dynaclr.splits"] == [
+        f"condition {name!r} of experiment 'exp_alpha' has no anchor with a positive in tau_range=(0.5, 2.0) hours, so "
+        "there is nothing of it to train on"
+        for name in names[:3]
+    ]
+
+
+def test_what_was_checked_is_not_opened_again(caplog: pytest.LogCaptureFixture) -> None:
+    """The registry is read once, and its warnings are told once; a later setup reads it anew."""
+    with written() as registry:
+        content = yaml.safe_load(registry.read_text())
+        del content["experiments"][0]["condition_wells"]["infected"]
+        registry.write_text(yaml.safe_dump(content))
+        data = make_data(registry)
+        data.check("fit")
+        data.setup("fit")
+        assert sum("wells left out" in message for message in caplog.messages) == 1
+        data.setup("fit")
+        assert sum("wells left out" in message for message in caplog.messages) == 2
 
 
 @pytest.mark.parametrize(
@@ -379,6 +395,7 @@ def test_batches_of_one_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
     ("option", "value"),
     [
         ("yx_patch_size", (-16, 16)),
+        ("z_range", (3, 1)),
         ("leaky", 2),
         ("experiment_aware", "no"),
         ("temporal_window_hours", -1),
@@ -395,7 +412,7 @@ def test_batches_of_one_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
 )
 def test_options_are_refused_before_anything_is_read(option: str, value: Any) -> None:
     """When the data module is made, under the name that the user wrote."""
-    with pytest.raises(DynaclrError, match=option):
+    with pytest.raises(DynaclrError, match=f"^{option}"):
         make_data(Path("nowhere.yml"), **{option: value})
 
 
@@ -448,6 +465,16 @@ def test_a_setup_forgets_the_one_before() -> None:
         data.val_experiments = []
         data.setup("fit")
         assert data.val_dataloader() == []
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [SelectItemsd(["ch_0", "ch_1", "norm_meta"]), Lambdad(["norm_meta"], list), DeleteItemsd("ch.7", use_re=True)],
+)
+def test_transforms_of_monai_may_name_all_that_a_sample_holds(transform: Any) -> None:
+    """Its statistics too; what a pattern means is MONAI's matter."""
+    with written() as registry:
+        make_data(registry, augmentations=[transform]).check("fit")
 
 
 def test_statistics_are_asked_for_where_they_are_used() -> None:

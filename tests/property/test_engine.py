@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from dynaclr.encoder import ContrastiveEncoder
-from dynaclr.engine import ContrastiveModule, pair_statistics, warmup_cosine
+from dynaclr.engine import ContrastiveModule, _rate_factor, pair_statistics, warmup_cosine
 from dynaclr.errors import DynaclrError
 from dynaclr.loss import NTXentHCL
 from dynaclr.sample_grid import middle_slices, sample_grid
@@ -352,6 +352,20 @@ def test_warmup_cosine_needs_an_end() -> None:
     """A run without an end has no schedule; the sentence says what to set."""
     with tempfile.TemporaryDirectory() as folder, pytest.raises(DynaclrError, match="set max_epochs or max_steps"):
         trainer(folder, max_epochs=-1).fit(module(schedule="WarmupCosine"), loader())
+
+
+def test_the_length_of_the_run_is_asked_for_once() -> None:
+    """After the first step; if it changes on the way, the rate does not jump."""
+    asked = iter([20, 5, 5, 5])
+
+    class Asked:
+        @property
+        def estimated_stepping_batches(self) -> int:
+            return next(asked)
+
+    factor = _rate_factor(Asked())  # type: ignore[arg-type]  # all that is read
+    assert [factor(step) for step in (0, 0, 1, 2, 11)] == [warmup_cosine(step, 20) for step in (0, 0, 1, 2, 11)]
+    assert len(list(asked)) == 3
 
 
 def test_a_longer_run_resumes_with_its_own_schedule() -> None:

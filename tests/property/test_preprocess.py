@@ -278,6 +278,15 @@ def test_an_interrupted_run_is_continued() -> None:
         assert {fov: p.normalization for fov, p in registry.positions("exp_alpha").items()} == expected
 
 
+@pytest.mark.parametrize("name", ["overwrite", "progress"])
+def test_switches_are_true_or_false(name: str) -> None:
+    """A text such as "no" would count as yes."""
+    with tempfile.TemporaryDirectory() as folder:
+        registry = ExperimentRegistry.from_yaml(write_registry(two_experiments(), Path(folder)))
+        with pytest.raises(DynaclrError, match=f"{name}='no' needs True or False"):
+            compute_statistics(registry, **{name: "no"})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_store_that_takes_nothing_costs_the_others_nothing(overwrite: bool) -> None:
     """All are looked at before a folder is made in one, or an interrupted run's work is deleted."""

@@ -501,6 +501,15 @@ def test_a_file_in_another_encoding_is_named() -> None:
             ExperimentRegistry.from_yaml(path)
 
 
+def test_a_sign_that_yaml_has_not_is_no_matter_of_encoding() -> None:
+    """Though the file is in UTF-8."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "experiments.yml"
+        path.write_bytes(b"a: x\x07y")
+        with pytest.raises(DynaclrError, match=r"is not valid YAML \(special characters are not allowed\)"):
+            ExperimentRegistry.from_yaml(path)
+
+
 def test_yaml_keeps_what_was_written() -> None:
     """Dates keep their text, no octal and no base 60 comes about, and merged keys are not doubled ones."""
     text = "a: {date: 05062015}\nb: {date: 20190605}\nc: {date: }\nd: 010\ne: 1:30\nf: 2019-06-05\ng: 1.5e+3\nh: no\n"

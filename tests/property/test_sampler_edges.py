@@ -563,6 +563,6 @@ def test_states_that_were_saved_once_can_be_read() -> None:
             "labels": "4576b54a95abbaa6",
             "rows": "c09efad7538cdfb9",
             "hours": "5ae8767ad69d149d",
-            "exclusive_by": "b788126cdd12a023",
+            "exclusive_by": "359c7fb90f601e0c",
         },
     }

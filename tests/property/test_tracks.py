@@ -237,6 +237,7 @@ WRONG_FILES = {
     "ragged": ("track_id,t,y,x\n1,0,1,1\n1,1,1,1,9\n", r"cannot be read: .*line 3"),
     "too wide": ("track_id,t,y,x\n1,0,1,1,9\n1,1,1,1,9\n", r"more values in a row than the 4 columns"),
     "text in t": (HEAD + "1,0,1,1,\n1,one,1,1,\n", r"t needs to be a number, got 'one' \(row 3\)"),
+    "no t twice": (HEAD + "1,,1,1,\n1,,1,1,\n", r"t needs a value in every row, got nan \(rows 2, 3\)"),
     "no t": (HEAD + "1,0,1,1,\n1,,1,1,\n", r"t needs a value in every row, got nan \(row 3\)"),
     "fraction of t": (HEAD + "1,0.5,1,1,\n1,1.5,1,1,\n", r"t needs to be a whole number.*0\.5, 1\.5 \(rows 2, 3\)"),
     "infinite t": (HEAD + "1,inf,1,1,\n", r"t needs to be a whole number.*inf \(row 2\)"),

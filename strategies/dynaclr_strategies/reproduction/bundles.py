@@ -98,10 +98,10 @@ def replay_command(bundle: Path, maker: str | None = None) -> str:
 def replay_command_here(bundle: Path, maker: str | None = None) -> str:
     """Return the command that replays a bundle with the code that this process has run.
 
-    Under tox that is the code of the clone; the environment of whoever reads it may hold another.
+    Under the tox of a clone that is the code of the clone; the environment of whoever reads it may hold another.
     """
     command = replay_command(bundle, maker)
-    if "TOX_ENV_NAME" not in os.environ:
+    if "TOX_ENV_NAME" not in os.environ or not Path("src", "dynaclr").is_dir():
         return command
     return command.replace("dynaclr-replay", "tox -e replay --", 1)
 

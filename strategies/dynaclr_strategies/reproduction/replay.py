@@ -111,7 +111,9 @@ def _with_place(problem: BaseException) -> str:
 
     That is the last place outside this library, and outside what is installed, if there is one.
     """
-    frames = [frame for frame in traceback.extract_tb(problem.__traceback__) if not _is_in(frame, [_LIBRARY])]
+    # Compiled code names files that are not there.
+    there = [frame for frame in traceback.extract_tb(problem.__traceback__) if Path(frame.filename).is_file()]
+    frames = [frame for frame in there if not _is_in(frame, [_LIBRARY])]
     of_others = [frame for frame in frames if not _is_in(frame, _INSTALLED)] or frames
     place = f" at {of_others[-1].filename}:{of_others[-1].lineno} in {of_others[-1].name}" if of_others else ""
     return f"{type(problem).__name__}{place}: {problem}".removesuffix(": ")
@@ -124,9 +126,13 @@ def _is_in(frame: traceback.FrameSummary, folders: Sequence[Path]) -> bool:
 def _code() -> str:
     """Return which code is checked, and whether the folder one stands in holds another."""
     here = Path("src", "dynaclr").absolute()
-    other = here.is_dir() and here.resolve() != _CODE.resolve()
+    other = here.is_dir() and _modules(here) != _modules(_CODE)
     hint = f", which is not that of {here} (`tox -e replay -- BUNDLE` replays with it)" if other else ""
     return f"with dynaclr from {_CODE}{hint}"
+
+
+def _modules(package: Path) -> dict[Path, bytes]:
+    return {path.relative_to(package): path.read_bytes() for path in package.rglob("*.py")}
 
 
 def _maker(stored: StoredCase, maker: str | None) -> Callable[..., Any] | None:
