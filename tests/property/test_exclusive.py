@@ -215,6 +215,25 @@ def test_global_anchors_do_not_follow_the_focal_ones() -> None:
     assert alike < 50  # one in 32 of 200: at least 50 has a probability below 1e-27
 
 
+def test_what_repeats_for_want_of_anchors_differs_from_batch_to_batch() -> None:
+    """And from condition to condition: of ten anchors of each, fourteen, so four of them twice."""
+    options = {"temporal_enrichment": True, "temporal_global_fraction": 0.5}
+    hpi = {"x": [0.0] * 10, "y": [0.0] * 10}
+    lineages = {"x": list(range(10)), "y": list(range(10, 20))}
+    with pytest.warns(RepeatedAnchorsWarning):
+        sampler, _ = make_sampler(lineages, hpi, 28, drop_last=False, **options)
+    twice = []
+    for number in range(20):
+        times = Counter(sampler.batch(number))
+        assert set(times) == set(range(20))
+        again = frozenset(one for one, count in times.items() if count == 2)
+        twice.append((again & set(range(10)), frozenset(one - 10 for one in again - set(range(10)))))
+    assert all(len(one) == len(other) == 4 for one, other in twice)
+    # Of 210 sets of four: that ten of 20 are one and the same has a probability below 1e-17.
+    assert all(len({pair[at] for pair in twice}) > 10 for at in (0, 1))
+    assert sum(one == other for one, other in twice) < 10
+
+
 @pytest.mark.parametrize("small", ["a", "z"])
 def test_leaked_anchors_of_few_lineages_come_up_evenly(small: str) -> None:
     """Nine of thirty anchors of three lineages: three of each, and others in each batch; all come up."""
