@@ -181,6 +181,17 @@ def test_what_is_new_and_what_is_not_make_up_the_number() -> None:
         assert table["lineage_id"][[one for one in batch if one >= 40]].is_unique
 
 
+def test_a_condition_that_repeats_lineages_takes_no_more_than_its_share() -> None:
+    """Beside one that is new to the batch; the condition that chooses after it has its own number."""
+    hours = [float(hour) for hour in range(40)]
+    lineages = {"x": [hour % 4 for hour in range(40)], "y": [hour % 4 for hour in range(39)] + [4]}
+    lineages["z"] = [10 + hour % 10 for hour in range(40)]
+    options = {"temporal_enrichment": True, "temporal_window_hours": 0.0, "temporal_global_fraction": 0.0}
+    sampler, table = make_sampler(lineages, dict.fromkeys(lineages, hours), 12, **options)
+    for batch in sampler:
+        assert Counter(table["condition"][batch]) == {"x": 4, "y": 4, "z": 4}
+
+
 def test_too_few_lineages_are_taken_where_they_are_nearest() -> None:
     """Four of eight, of which one lineage or two live near the focal time: that comes first, and no anchor twice."""
     hours = [float(hour) for hour in range(40)]
@@ -307,6 +318,8 @@ def test_candidates_are_compared_with_all_before_them(codes: list[int], apart: i
 # Two values that a handful of tries miss.
 @example(codes=[0] * 498 + [1, 2], held=set(), window=(0, 500), gap=(0, 0), count=2, seed=0)
 @example(codes=[0] * 498 + [1, 2], held=set(), window=(0, 500), gap=(0, 0), count=3, seed=1)
+# All there are, up to the gap and behind it.
+@example(codes=list(range(10)), held=set(), window=(0, 10), gap=(3, 2), count=8, seed=0)
 def test_as_many_new_values_are_drawn_as_there_are(
     codes: list[int], held: set[int], window: tuple[int, int], gap: tuple[int, int], count: int, seed: int
 ) -> None:
@@ -378,6 +391,9 @@ _TAKES = st.lists(st.tuples(st.integers(0, 14), st.booleans(), st.sets(st.intege
 @given(begin=st.integers(0, 3), codes=st.lists(st.integers(0, 4), min_size=1, max_size=12), takes=_TAKES)
 @example(begin=0, codes=[0, 1, 2], takes=[(1, True, {at}) for at in (0, 1, 2, 2, 1, 0, 0, 1, 2)])
 @example(begin=1, codes=[0] * 38 + [1, 2], takes=[(2, False, {0}), (1, False, {3}), (2, False, {0})])
+@example(
+    begin=0, codes=[0] * 33 + [1, 2], takes=[(2, False, set()), (3, False, {1, 2}), (3, False, {4}), (2, False, {4})]
+)
 def test_a_queue_is_looked_through_from_its_beginning(
     begin: int, codes: list[int], takes: list[tuple[int, bool, set[int]]]
 ) -> None:
