@@ -285,7 +285,8 @@ class MultiExperimentDataModule(LightningDataModule):
             )
         if trainer is not None:
             check_trainer(trainer)
-        registry = self._opened = self._opened or ExperimentRegistry.from_yaml(self.experiments_yaml)
+        opened, self._opened = self._opened, None  # nothing is kept of what is refused: it may be mended, and read anew
+        registry = ExperimentRegistry.from_yaml(self.experiments_yaml) if opened is None else opened
         select_fovs(all_fovs(registry), self.include_wells, self.exclude_fovs)
         self.transforms.check_channels(registry.num_source_channels)
         split = split_experiments(registry, self.val_experiments)
@@ -294,6 +295,7 @@ class MultiExperimentDataModule(LightningDataModule):
         if self.transforms.keep_shapes:
             depth = self.z_range.stop - self.z_range.start
             check_encoder(model, (self.batch_size, registry.num_source_channels, depth, *self.final_yx_patch_size))
+        self._opened = registry
         return registry, split
 
     def teardown(self, stage: str) -> None:  # noqa: ARG002  (Lightning passes it)

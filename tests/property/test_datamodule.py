@@ -354,6 +354,11 @@ def test_what_was_checked_is_not_opened_again(caplog: pytest.LogCaptureFixture) 
         assert sum("wells left out" in message for message in caplog.messages) == 1
         data.setup("fit")
         assert sum("wells left out" in message for message in caplog.messages) == 2
+        data.val_experiments = ["exp_gamma"]
+        for _ in range(2):  # what was refused may be mended in the file
+            with pytest.raises(DynaclrError, match="exp_gamma"):
+                data.check("fit")
+        assert sum("wells left out" in message for message in caplog.messages) == 4
 
 
 @pytest.mark.parametrize(

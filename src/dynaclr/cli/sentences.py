@@ -187,9 +187,8 @@ def _reworded(key: str, owner: str, complaint: str) -> str:
 def _type_name(text: str) -> str:
     name = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("typing.", "")
     choice = re.fullmatch(r"Literal\[(.*)\]", name)
-    return (
-        f"one of {choice[1]}" if choice else {"Sequence": "list", "tuple": "list", "Mapping": "mapping"}.get(name, name)
-    )
+    words = {"Sequence": "list", "tuple": "list", "Mapping": "mapping"}
+    return f"one of {choice[1]}" if choice else words.get(name, name)
 
 
 def _value(text: str) -> object:
