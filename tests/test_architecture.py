@@ -27,12 +27,12 @@ TABLES = [
 TENSORS = [
     ["transforms.base", "transforms.intensity", "transforms.normalize", "transforms.spatial", "transforms"],
     ["augment", "batch_transforms"],
-    ["log_sum", "loss", "encoder", "weights", "sample_grid", "embeddings"],
+    ["log_sum", "loss", "encoder", "weights", "sample_grid", "embeddings", "schedules"],
     ["engine"],
 ]
 ROOF = [
     ["normalization", "summaries", "preprocess"],
-    ["loader", "splits", "trainers", "datamodule"],
+    ["loader", "splits", "trainers", "on_device", "datamodule"],
     ["report", "report.batches", "report.embeddings"],
     ["demo.movies", "demo.run", "demo"],
     ["cli", "cli.interruption", "cli.sentences", "cli.main", "cli.simple", "cli.training", "cli.batches", "__main__"],

@@ -7,9 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from torch import Tensor
+from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import SequentialSampler
 
 from dynaclr.augment import ChannelDropout
@@ -23,16 +21,22 @@ from dynaclr.fovs import all_fovs, checked_z_range, select_fovs
 from dynaclr.index import MultiExperimentIndex
 from dynaclr.loader import BatchLoader, EvenBatches, ResumableBatchLoader
 from dynaclr.normalization import check_normalizations
-from dynaclr.randomness import keys
+from dynaclr.on_device import TransformsOnDevice
 from dynaclr.sampler import FlexibleBatchSampler
-from dynaclr.splits import Split, check_anchors, entries_for, split_experiments, warn_of_shared_images
+from dynaclr.splits import (
+    Split,
+    check_anchors,
+    check_weights,
+    entries_for,
+    split_experiments,
+    warn_of_shared_images,
+)
 from dynaclr.tau_sampling import hours_range, tau_weights
 from dynaclr.trainers import (
     Unvalidated,
     check_encoder,
     check_trainer,
     correct_progress,
-    number_in_transfer,
     state_left_behind,
     trained_batches,
 )
@@ -41,7 +45,7 @@ from dynaclr.transforms.base import Bounds
 logger = logging.getLogger(__name__)
 
 
-class MultiExperimentDataModule(LightningDataModule):
+class MultiExperimentDataModule(TransformsOnDevice):
     """Trains on many experiments at once, holds whole experiments out for validation, predicts all observations.
 
     - *fit*: batches of `FlexibleBatchSampler` over the anchors of the training experiments, read ahead by threads,
@@ -59,8 +63,8 @@ class MultiExperimentDataModule(LightningDataModule):
     With a distributed strategy (``ddp``, on one device too) the trainer needs ``use_distributed_sampler=False``, since
     the loaders know their ranks themselves.
 
-    A batch comes from the loader raw (see `dynaclr.dataset.MultiExperimentTripletDataset`). On the device it is
-    normalized, in training augmented, cropped in the centre, and in training single channels are dropped.
+    A batch comes from the loader raw (see `dynaclr.dataset.MultiExperimentTripletDataset`); what happens to it on the
+    device is told in `dynaclr.on_device.TransformsOnDevice`.
 
     Parameters
     ----------
@@ -157,7 +161,9 @@ class MultiExperimentDataModule(LightningDataModule):
         stratify_by: str | Sequence[str] = "condition",
         exclusive_by: str | Sequence[str] | None = None,
     ) -> None:
-        super().__init__()
+        final = whole_pair("final_yx_patch_size", final_yx_patch_size)
+        dropout = _dropout(channel_dropout_channels, channel_dropout_prob)
+        super().__init__(BatchTransforms(normalizations, augmentations, final, dropout), whole("seed", seed))
         if not isinstance(experiments_yaml, str | os.PathLike):
             raise DynaclrError(f"experiments_yaml is {experiments_yaml!r}, but needs the path of a YAML file")
         self.experiments_yaml = experiments_yaml
@@ -165,8 +171,9 @@ class MultiExperimentDataModule(LightningDataModule):
             z_range if isinstance(z_range, slice) else slice(*whole_pair("z_range", z_range))
         )
         self.yx_patch_size = whole_pair("yx_patch_size", yx_patch_size, at_least=1)
-        self.final_yx_patch_size = whole_pair("final_yx_patch_size", final_yx_patch_size)
-        _check_crop(self.yx_patch_size, self.final_yx_patch_size)
+        self.final_yx_patch_size = final
+        self.channel_dropout_channels = dropout.channels
+        _check_crop(self.yx_patch_size, final)
         if not isinstance(val_experiments, Sequence):
             raise DynaclrError(
                 f"val_experiments is {val_experiments!r}, but needs a list of names; use [] to train without validating"
@@ -192,18 +199,8 @@ class MultiExperimentDataModule(LightningDataModule):
             "exclusive_by": exclusive_by,
         }
         Axes.of_options(**self.sampling)  # says what is wrong with an option, whatever the anchors
-        if not is_list(channel_dropout_channels):
-            raise DynaclrError(
-                f"channel_dropout_channels is {channel_dropout_channels!r}, but needs a list of source positions; "
-                "use [] to drop none"
-            )
-        self.channel_dropout_channels = tuple(channel_dropout_channels)
-        probability("channel_dropout_prob", channel_dropout_prob)
-        dropout = ChannelDropout(self.channel_dropout_channels, channel_dropout_prob)
-        self.transforms = BatchTransforms(normalizations, augmentations, self.final_yx_patch_size, dropout)
         self.hcl_beta = hcl_beta  # the loss owns beta: nothing reads this
         self.cache_pool_bytes = whole("cache_pool_bytes", cache_pool_bytes, at_least=0)
-        self.seed = whole("seed", seed)
         self.include_wells = include_wells
         self.exclude_fovs = exclude_fovs
         self.registry: ExperimentRegistry | None = None
@@ -276,7 +273,8 @@ class MultiExperimentDataModule(LightningDataModule):
         Raises
         ------
         DynaclrError
-            If the stage, the trainer, the registry, the split, the channels or the encoder's sizes cannot work.
+            If the stage, the trainer, the registry, the split, the weights of experiments, the channels or the
+            encoder's sizes cannot work.
         """
         if stage not in {"fit", "validate", "predict"}:
             raise DynaclrError(
@@ -292,6 +290,8 @@ class MultiExperimentDataModule(LightningDataModule):
         split = split_experiments(registry, self.val_experiments)
         if stage == "validate" and not split.val:
             raise DynaclrError("val_experiments is empty, but the stage 'validate' needs at least one experiment")
+        if stage == "fit":
+            check_weights(split, Axes.of_options(**self.sampling).experiment)
         if self.transforms.keep_shapes:
             depth = self.z_range.stop - self.z_range.start
             check_encoder(model, (self.batch_size, registry.num_source_channels, depth, *self.final_yx_patch_size))
@@ -371,41 +371,6 @@ class MultiExperimentDataModule(LightningDataModule):
                 "The checkpoint was written with other anchors or other options of sampling: %s", ", ".join(different)
             )
 
-    # ------------------------------------------------------------------ batches on the device
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move the tensors of a batch, without walking through its lists of statistics."""
-        if not _is_batch(batch):
-            return super().transfer_batch_to_device(batch, device, dataloader_idx)
-        # CUDA has taken what is in ordinary memory when the call returns. Elsewhere (MPS) a copy may still read memory
-        # that `dynaclr.memory.ArrayPool` has lent out again.
-        overlap = device.type == "cuda"
-        return {
-            key: value.to(device, non_blocking=overlap) if isinstance(value, Tensor) else value
-            for key, value in batch.items()
-        }
-
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002  (Lightning passes it)
-        """Transform a batch, with everything random only while the trainer trains.
-
-        What is drawn depends on `seed`, epoch, number of the batch in the epoch, rank and view (anchor or positive)
-        alone: ranks draw differently, a resumed run draws what the uninterrupted one does, and torch's global generator
-        stays where it is.
-
-        Lightning also passes the model's example input through here; that is no batch and stays as it is.
-        """
-        if not _is_batch(batch):
-            return batch
-        if self.trainer is None or not self.trainer.training:
-            return self.transforms(batch, training=False)
-        return self.transforms(batch, training=True, seeds=self._draw_seeds(self.trainer))
-
-    def _draw_seeds(self, trainer: Trainer) -> dict[str, int]:
-        """Return what the random transforms of the batch that is being transferred draw from."""
-        number = number_in_transfer(trainer)
-        views = keys(self.seed, trainer.current_epoch, "augmentation", number, trainer.global_rank, [0, 1])
-        return dict(zip(("anchor", "positive"), views.tolist(), strict=True))
-
     # ------------------------------------------------------------------ parts
 
     def _index(self, registry: ExperimentRegistry, names: Sequence[str], tau_range: Bounds) -> MultiExperimentIndex:
@@ -452,14 +417,18 @@ class MultiExperimentDataModule(LightningDataModule):
             self._unvalidated = None
 
 
-def _is_batch(batch: Any) -> bool:
-    return isinstance(batch, dict) and "anchor" in batch
-
-
 def _made(part: Any, stage: str) -> Any:
     if part is None:
         raise DynaclrError(f"the loader of stage {stage!r} needs setup({stage!r}) first")
     return part
+
+
+def _dropout(channels: Sequence[int], prob: float) -> ChannelDropout:
+    if not is_list(channels):
+        raise DynaclrError(
+            f"channel_dropout_channels is {channels!r}, but needs a list of source positions; use [] to drop none"
+        )
+    return ChannelDropout(channels, probability("channel_dropout_prob", prob))
 
 
 def _check_crop(first: tuple[int, int], final: tuple[int, int]) -> None:

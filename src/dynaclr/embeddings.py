@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 
 from dynaclr.checks import truth
 from dynaclr.errors import DynaclrError
+from dynaclr.wording import counted
 
 __all__ = ["EmbeddingWriter", "read_embeddings"]
 
@@ -155,7 +156,7 @@ class EmbeddingWriter(BasePredictionWriter):
             if replaced.exists():
                 replaced.rename(self.path)
             raise
-        _log.info("%d observations written to %s", rows.n_obs, self.path)
+        _log.info("%s written to %s", counted(rows.n_obs, "observation"), self.path)
 
     def _draft_path(self) -> Path:
         return self.path.parent / f".{self.path.name}.{os.getpid()}.part"

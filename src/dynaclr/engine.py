@@ -1,13 +1,12 @@
-"""The training loop's side of the model: which loss of which pairs, what is logged, how the rate changes."""
+"""The training loop's side of the model: which loss of which pairs, what is logged."""
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,24 +19,18 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from dynaclr.checks import is_number, is_whole, whole
 from dynaclr.encoder import ContrastiveEncoder
-from dynaclr.errors import DynaclrError, did_you_mean
+from dynaclr.errors import DynaclrError
 from dynaclr.loss import NTXentHCL
 from dynaclr.sample_grid import middle_slices, sample_grid
+from dynaclr.schedules import Schedule, check_end, checked_schedule, rate_factor
 from dynaclr.weights import load_weights
 
-__all__ = ["ContrastiveModule", "Schedule", "pair_statistics", "warmup_cosine"]
+__all__ = ["ContrastiveModule", "pair_statistics"]
 
 _log = logging.getLogger(__name__)
 
 Batch = dict[str, Any]
-Schedule = Literal["Constant", "WarmupCosine"]
 Stage = Literal["train", "val"]
-
-WARMUP_SHARE = 0.1
-"""The share of a run's steps in which `"WarmupCosine"` raises the learning rate."""
-
-WARMUP_START = 1e-3
-"""The factor on the learning rate at the first step of the warm-up."""
 
 _NEVER = torch.iinfo(torch.int64).max
 _LOOK_EVERY = 32
@@ -73,7 +66,7 @@ class ContrastiveModule(LightningModule):
         Learning rate of AdamW.
     schedule
         ``"Constant"``, or ``"WarmupCosine"``: up in the first tenth of the run's steps, then down to zero along
-        half a cosine (`warmup_cosine`).
+        half a cosine (`dynaclr.schedules.warmup_cosine`).
     log_batches_per_epoch, log_samples_per_batch
         How many batches of an epoch, and how many of each batch's samples, the images show; 0 for none.
     example_input_array_shape
@@ -103,13 +96,10 @@ class ContrastiveModule(LightningModule):
         _check_loss(loss_function)
         if not (is_number(lr) and lr > 0):
             raise DynaclrError(f"lr={lr!r} needs a positive, finite number")
-        if schedule not in get_args(Schedule):
-            known = get_args(Schedule)
-            raise DynaclrError(f"schedule={schedule!r} needs one of {known}{did_you_mean(schedule, known)}")
         self.encoder = encoder
         self.loss_function = loss_function
         self.lr = lr
-        self.schedule = schedule
+        self.schedule = checked_schedule(schedule)
         self.log_batches_per_epoch = whole("log_batches_per_epoch", log_batches_per_epoch, at_least=0)
         self.log_samples_per_batch = whole("log_samples_per_batch", log_samples_per_batch, at_least=0)
         self.example_input_array = _example_input(encoder, example_input_array_shape)
@@ -143,19 +133,32 @@ class ContrastiveModule(LightningModule):
         """Return AdamW, with the learning rate's schedule counted in steps."""
         # One fused kernel is several times faster, but its gradients cannot be clipped under mixed precision.
         fused = not (self._trainer and self._trainer.gradient_clip_val)
+        self.check_fit(self._trainer)
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, fused=fused)
+        if self.schedule == "Constant":
+            return optimizer
+        scheduler = LambdaLR(optimizer, rate_factor(self.trainer))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def check_fit(self, trainer: Trainer | None = None) -> None:
+        """Refuse what cannot be trained; `configure_optimizers` asks, and who starts a run may before.
+
+        Parameters
+        ----------
+        trainer
+            What the model is to be trained on; None where nobody knows.
+
+        Raises
+        ------
+        DynaclrError
+            If the encoder has no parameter to train, or the schedule needs an end that the run does not have.
+        """
         if not any(parameter.requires_grad for parameter in self.parameters()):
             raise DynaclrError(
                 f"encoder={type(self.encoder).__name__} has no parameter to train, but needs at least one"
             )
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, fused=fused)
-        if self.schedule == "Constant":
-            return optimizer
-        if self.trainer.max_epochs == self.trainer.max_steps == -1:
-            raise DynaclrError(
-                "schedule='WarmupCosine' needs to know where the run ends: set max_epochs or max_steps of the trainer"
-            )
-        scheduler = LambdaLR(optimizer, _rate_factor(self.trainer))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        if trainer is not None and self.schedule == "WarmupCosine":
+            check_end(trainer)
 
     def on_train_start(self) -> None:
         """Say what beta means, since two conventions are in use."""
@@ -290,45 +293,6 @@ def pair_statistics(projections: Mapping[str, Tensor], lineage: Tensor | None = 
 
 def _mean_where(values: Tensor, mask: Tensor) -> Tensor:
     return values.masked_fill(~mask, 0).sum() / mask.sum().clamp(min=1)
-
-
-def warmup_cosine(step: int, total: int) -> float:
-    """Return the factor on the learning rate at one step of a run.
-
-    It rises linearly from `WARMUP_START` to 1 over the first `WARMUP_SHARE` of the steps, at least one of them, then
-    falls to 0 along half a cosine (Loshchilov and Hutter, *SGDR*, ICLR 2017, without restarts).
-
-    Parameters
-    ----------
-    step
-        Number of the step, from 0; beyond the end the factor stays 0.
-    total
-        How many steps the run has.
-
-    Examples
-    --------
-    >>> [round(warmup_cosine(step, 20), 3) for step in (0, 2, 11, 20)]
-    [0.001, 1.0, 0.5, 0.0]
-    """
-    warmup = max(1, round(WARMUP_SHARE * total))
-    if step < warmup:
-        return WARMUP_START + (1 - WARMUP_START) * step / warmup
-    progress = min((step - warmup) / max(total - warmup, 1), 1.0)
-    return 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def _rate_factor(trainer: Trainer) -> Callable[[int], float]:
-    # A plain function: LambdaLR keeps no state of it, so a longer run resumed from a checkpoint has its own length.
-    # Asked for after the first step only, since Lightning makes the loaders for it, and those that are made before it
-    # has restored at which batch a checkpoint was written begin the epoch anew.
-    total: list[int] = []
-
-    def factor(step: int) -> float:
-        if step and not total:
-            total.append(int(trainer.estimated_stepping_batches))
-        return warmup_cosine(step, total[0] if step else 1)
-
-    return factor
 
 
 def _check_loss(loss: nn.Module) -> None:

@@ -15,7 +15,7 @@ from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.experiment import ExperimentConfig, ExperimentRegistry
 from dynaclr.plate import Position
 from dynaclr.tracks import find_tracks_csv
-from dynaclr.wording import listed
+from dynaclr.wording import counted, listed
 
 _logger = logging.getLogger(__name__)
 
@@ -154,7 +154,8 @@ def _warn_skipped(fovs: Sequence[Fov]) -> None:
         skipped.setdefault(fov.experiment.name, []).append(fov.position.fov_name)
     for name, fov_names in skipped.items():
         _logger.warning(
-            "experiment %r: skipped %d FOVs that have no tracking CSV: %s", name, len(fov_names), listed(fov_names, str)
+            "experiment %r: skipped %s without a tracking CSV: %s",
+            *(name, counted(len(fov_names), "FOV"), listed(fov_names, str)),
         )
 
 

@@ -37,7 +37,7 @@ from dynaclr.observations import (
 )
 from dynaclr.tau_sampling import hours_range
 from dynaclr.tracks import CheckedTracks, check_tracks, read_tracks
-from dynaclr.wording import listed
+from dynaclr.wording import counted, listed
 
 _logger = logging.getLogger(__name__)
 
@@ -202,17 +202,21 @@ class MultiExperimentIndex:
         table["tau (frames)"] = [f"{low} to {high}" for low, high in taus]
         keys = zip(table["experiment"], table["condition"], strict=True)
         table["dropped outside image"] = [self._dropped.get(key, 0) for key in keys]
-        head = (
-            f"{len(self.experiment_groups)} experiments, {len(tracks)} observations, {len(self.valid_anchors)} valid "
-            f"anchors; positives {self.tau_range_hours[0]:g} to {self.tau_range_hours[1]:g} h after the anchor"
-        )
+        shortest, longest = self.tau_range_hours
+        head = f"{self._counts}; positives {shortest:g} to {longest:g} h after the anchor"
         return f"{head}\n{table.to_string(index=False)}"
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}({len(self.registry.names)} experiments, {len(self.tracks)} observations, "
-            f"{len(self.valid_anchors)} valid anchors)"
-        )
+        return f"{type(self).__name__}({self._counts})"
+
+    @property
+    def _counts(self) -> str:
+        numbers = {
+            "experiment": len(self.registry.names),
+            "observation": len(self.tracks),
+            "valid anchor": len(self.valid_anchors),
+        }
+        return ", ".join(counted(number, noun) for noun, number in numbers.items())
 
 
 def _read_all(sources: Sequence[tuple[Fov, Path | pd.DataFrame]]) -> list[CheckedTracks]:
@@ -249,14 +253,14 @@ def _read_all(sources: Sequence[tuple[Fov, Path | pd.DataFrame]]) -> list[Checke
         raise problems[0]
     if sentences:
         listing = "".join(f"\n  - {sentence}" for sentence in sentences)
-        raise TracksError(f"{len(sentences)} tracking tables have problems:{listing}")
+        raise TracksError(f"problems in {counted(len(sentences), 'tracking table')}:{listing}")
     return checked
 
 
 def _log_empty(fovs: Sequence[Fov], checked: Sequence[CheckedTracks]) -> None:
     empty = [fov.label for fov, one in zip(fovs, checked, strict=True) if one.frame.empty]
     if empty:
-        _logger.warning("%d FOVs have a tracking table without a row: %s", len(empty), listed(empty, str))
+        _logger.warning("%s without a row in the tracking table: %s", counted(len(empty), "FOV"), listed(empty, str))
 
 
 def _log_impossible_parents(fovs: Sequence[Fov], checked: Sequence[CheckedTracks]) -> None:
@@ -266,7 +270,8 @@ def _log_impossible_parents(fovs: Sequence[Fov], checked: Sequence[CheckedTracks
     for name, count in counts.items():
         if count:
             _logger.warning(
-                "experiment %r: %d tracks became founders because their parent does not start before them", name, count
+                "experiment %r: made founders of %s whose parent does not start before them",
+                *(name, counted(count, "track")),
             )
 
 
@@ -278,7 +283,8 @@ def _dropped_per_group(fovs: Sequence[Fov], dropped: IntArray) -> dict[tuple[str
             counts[fov.group] = counts.get(fov.group, 0) + count
     for (experiment, condition), count in counts.items():
         _logger.info(
-            "experiment %r, condition %r: dropped %d observations outside the image", experiment, condition, count
+            "experiment %r, condition %r: dropped %s outside the image",
+            *(experiment, condition, counted(count, "observation")),
         )
     return counts
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from dynaclr.cascade.axes import as_columns
+from dynaclr.cascade.axes import ExperimentAxis, as_columns
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.experiment import ExperimentRegistry
 from dynaclr.fovs import KnownEntries, all_fovs
 from dynaclr.index import MultiExperimentIndex
-from dynaclr.wording import listed
+from dynaclr.wording import counted, listed
 
 _logger = logging.getLogger(__name__)
 
@@ -83,6 +83,40 @@ def _check_stores_apart(registry: ExperimentRegistry, train: Sequence[str], val:
                 f"val_experiments has {name!r}, but experiment {trained[store]!r}, which is trained on, has the same "
                 f"store {str(store)!r}; one store needs to be on one side"
             )
+
+
+def check_weights(split: Split, axis: ExperimentAxis) -> None:
+    """Refuse weights of experiments that are not trained on.
+
+    The sampler would too, but it knows neither the split nor experiments without anchors.
+
+    Parameters
+    ----------
+    split
+        Which experiments train.
+    axis
+        The sampler's; where something else than experiments is drawn, nothing is known of the labels here.
+
+    Raises
+    ------
+    DynaclrError
+        If a weight names an experiment that is held out, or none.
+    """
+    if axis.columns != ("experiment",):
+        return
+    for name in axis.weights or ():
+        if str(name) in split.train:
+            continue
+        known = listed(split.train)
+        if str(name) in split.val:
+            raise DynaclrError(
+                f"experiment_weights names {name!r}, which val_experiments holds out; the experiments to train on are "
+                f"{known}"
+            )
+        raise DynaclrError(
+            f"experiment_weights names {name!r}, but the experiments to train on are {known}"
+            f"{did_you_mean(name, split.train)}"
+        )
 
 
 def entries_for(
@@ -174,7 +208,7 @@ def warn_of_shared_images(index: MultiExperimentIndex, sampling: Mapping[str, An
             shared[first, experiment] += 1
     for (first, second), count in shared.items():
         _logger.warning(
-            "experiments %r and %r have %d FOVs of one store in common: a batch with both may hold one cell as its own "
+            "experiments %r and %r have %s of one store in common: a batch with both may hold one cell as its own "
             "negative; leaky=0 with experiment_aware keeps them apart",
-            *(first, second, count),
+            *(first, second, counted(count, "FOV")),
         )

@@ -1,4 +1,4 @@
-"""How sentences list things."""
+"""How sentences list and count things."""
 
 from __future__ import annotations
 
@@ -31,3 +31,21 @@ def listed(things: Iterable[Any], show: Callable[[Any], str] = repr) -> str:
     texts = [show(thing) for thing in things]
     more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
     return ", ".join(texts[:_SHOWN]) + more if texts else "none"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with what it counts.
+
+    Parameters
+    ----------
+    count
+        How many.
+    noun
+        One of them, a word whose plural ends with s.
+
+    Examples
+    --------
+    >>> counted(1, "FOV"), counted(2, "valid anchor"), counted(0, "track")
+    ('1 FOV', '2 valid anchors', '0 tracks')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

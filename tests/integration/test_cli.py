@@ -310,6 +310,11 @@ NO_LOG: dict[str, tuple[dict[str, Any], str]] = {
     "precision": ({"trainer__precision": "16-true"}, "needs to be '16-mixed' or '32-true'"),
     "decay rate": ({"data__init_args__tau_decay_rate": float("nan")}, "tau_decay_rate is nan"),
     "cache": ({"data__init_args__cache_pool_bytes": -1}, "cache_pool_bytes=-1"),
+    "weights of experiments": ({"data__init_args__experiment_weights": {"c": 1}}, "experiment_weights names 'c', but"),
+    "no end": (
+        {"model__init_args__schedule": "WarmupCosine", "trainer__max_epochs": -1, "trainer__max_steps": -1},
+        "schedule='WarmupCosine' needs to know where the run ends",
+    ),
 }
 
 
@@ -383,10 +388,25 @@ WORDS = {
     "missing file, other spelling": (["fit", "--config=nope.yml"], "there is no file 'nope.yml'"),
     "a folder": (["fit", "-c", "/"], "the file '/' cannot be read"),
     "no configuration": (["fit"], "missing in the configuration: data, model (give one with --config FILE)"),
-    "unknown option": (["fit", "--confg", "x"], "--confg"),
+    "unknown option": (
+        ["fit", "--confg", "x"],
+        "dynaclr fit: unrecognized arguments: --confg x; did you mean 'config'? (see dynaclr fit --help)",
+    ),
+    "unknown option with its value": (["fit", "--trainr.max_epochs=3"], "did you mean 'trainer.max_epochs'? (see"),
+    "like none": (["fit", "--lr", "3"], "unrecognized arguments: --lr 3 (see dynaclr fit --help)"),
+    "abbreviated": (["predict", "--outp", "x"], "unrecognized arguments: --outp x; did you mean 'output'? (see"),
+    "unknown option of the batches": (
+        ["batches", "--epochs", "1"],
+        "did you mean 'epoch'? (see dynaclr batches --help)",
+    ),
+    "too many words": (["fit", "x"], "dynaclr fit: unrecognized arguments: x (see dynaclr fit --help)"),
     "option without value": (["fit", "--config"], "expected one argument"),
     "missing argument": (["preprocess"], "required: EXPERIMENTS_YML (see dynaclr preprocess --help)"),
-    "unknown option of ours": (["schema", "--otput", "x"], "unrecognized arguments: --otput x"),
+    "unknown option of ours": (
+        ["schema", "--otput", "x"],
+        "unrecognized arguments: --otput x; did you mean 'output'? (see",
+    ),
+    "abbreviated option of ours": (["schema", "--outp", "x"], "unrecognized arguments: --outp x; did you"),
     "unwritable": (["schema", "--output", "/nowhere/schema.json"], "output='/nowhere/schema.json' cannot be written"),
 }
 
@@ -428,6 +448,7 @@ def test_a_file_that_is_no_configuration_is_named(
         ([], "predict needs --output"),
         (["--output", "{folder}/fit.yml"], "fit.yml' exists"),
         (["--output", "{folder}/fit.yml", "--overwrite=true"], "is no Zarr store, so it is not overwritten"),
+        (["--overwrite", "--output", "{folder}/fit.yml"], "is no Zarr store, so it is not overwritten"),
         (["--output", "{folder}/e.zarr", "--ckpt_path", "nope.ckpt"], "ckpt_path='nope.ckpt' does not exist"),
         (["--output", "{folder}/e.zarr", "--ckpt_path", "{folder}/fit.yml"], "checkpoint"),
     ],

@@ -282,7 +282,15 @@ def test_a_registry_that_is_no_path_is_refused_at_once(path: Any) -> None:
         ({"channel_dropout_channels": [0, 2]}, "channel_dropout_channels has 2, but the experiments have 2 source"),
         ({"batch_size": 1000}, "batch_size=1000 is larger than the"),
         ({"tau_range": (0.1, 0.2)}, "no whole number of frames"),
-        ({"experiment_weights": {"exp_beta": 1}}, "exp_beta"),
+        (
+            {"experiment_weights": {"exp_alpha": 1, "exp_beta": 1}},
+            "^experiment_weights names 'exp_beta', which val_experiments holds out; .* to train on are 'exp_alpha'$",
+        ),
+        (
+            {"experiment_weights": {"exp_alfa": 1}},
+            "^experiment_weights names 'exp_alfa', but .* to train on are 'exp_alpha'; did you mean 'exp_alpha'",
+        ),
+        ({"group_by": "organelle", "experiment_weights": {"x": 1}}, "experiment_weights names 'x', which no anchor"),
         ({"leaky": 1.0}, "leaky"),
         ({"z_range": (0, 2)}, "z_range"),
         ({"normalizations": [NormalizeSampled(["ch_1"])]}, "'GFP'.*missing in .*dynaclr preprocess"),

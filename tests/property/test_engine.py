@@ -24,10 +24,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from dynaclr.encoder import ContrastiveEncoder
-from dynaclr.engine import ContrastiveModule, _rate_factor, pair_statistics, warmup_cosine
+from dynaclr.engine import ContrastiveModule, pair_statistics
 from dynaclr.errors import DynaclrError
 from dynaclr.loss import NTXentHCL
 from dynaclr.sample_grid import middle_slices, sample_grid
+from dynaclr.schedules import rate_factor, warmup_cosine
 from dynaclr.weights import check_checkpoint, load_weights
 
 SIZE = 8
@@ -363,7 +364,7 @@ def test_the_length_of_the_run_is_asked_for_once() -> None:
         def estimated_stepping_batches(self) -> int:
             return next(asked)
 
-    factor = _rate_factor(Asked())  # type: ignore[arg-type]  # all that is read
+    factor = rate_factor(Asked())  # type: ignore[arg-type]  # all that is read
     assert [factor(step) for step in (0, 0, 1, 2, 11)] == [warmup_cosine(step, 20) for step in (0, 0, 1, 2, 11)]
     assert len(list(asked)) == 3
 

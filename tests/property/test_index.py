@@ -218,7 +218,7 @@ def test_a_fov_without_csv_is_skipped_with_a_warning(caplog: pytest.LogCaptureFi
     with written(_with_first_fov(TWO, has_csv=False)) as registry:
         index_of(registry)
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "experiment 'exp_alpha': skipped 1 FOVs that have no tracking CSV: A/1/0"
+        "experiment 'exp_alpha': skipped 1 FOV without a tracking CSV: A/1/0"
     ]
 
 
@@ -264,8 +264,8 @@ def test_impossible_parents_are_logged_once(caplog: pytest.LogCaptureFixture) ->
     tolerant = replace(TWO, experiments=(replace(alpha, wells=wells, impossible_parents="founder"), beta))
     with written(tolerant) as registry:
         index = index_of(registry)
-    sentence = "experiment 'exp_alpha': 2 tracks became founders because their parent does not start before them"
-    assert [message for message in caplog.messages if "became founders" in message] == [sentence]
+    sentence = "experiment 'exp_alpha': made founders of 2 tracks whose parent does not start before them"
+    assert [message for message in caplog.messages if "made founders" in message] == [sentence]
     assert index.tracks.query("experiment == 'exp_alpha'")["lineage_id"].nunique() == 4
 
 
@@ -324,7 +324,7 @@ def test_all_tables_with_a_problem_are_told_at_once() -> None:
         with pytest.raises(TracksError) as caught:
             index_of(registry)
     head, first, second = str(caught.value).splitlines()
-    assert head == "2 tracking tables have problems:"
+    assert head == "problems in 2 tracking tables:"
     assert first.startswith(f"  - {paths[0]} ")
     assert second.startswith(f"  - {paths[-1]} ")
 
@@ -337,7 +337,7 @@ def test_tables_without_a_row_are_told_of(caplog: pytest.LogCaptureFixture) -> N
         path = config.tracks_path / fov_name / "tracks.csv"
         pd.read_csv(path).iloc[:0].to_csv(path, index=False)
         index_of(registry)
-    assert f"1 FOVs have a tracking table without a row: {config.name}:{fov_name}" in caplog.messages
+    assert f"1 FOV without a row in the tracking table: {config.name}:{fov_name}" in caplog.messages
 
 
 def test_frames_in_memory_are_indexed_like_files() -> None:

@@ -11,7 +11,7 @@ from importlib import import_module
 
 from dynaclr.errors import DynaclrError, did_you_mean
 
-__all__ = ["ConfigurationError", "plain_sentence", "sentence_of"]
+__all__ = ["ConfigurationError", "plain_sentence", "sentence_of", "sentence_of_unknown"]
 
 _WRAPPERS = (argparse.ArgumentError, ValueError, TypeError)
 _MISTAKES_ELSEWHERE = ("MisconfigurationException", "UnpicklingError")
@@ -79,6 +79,26 @@ def _our_error(error: BaseException) -> DynaclrError | None:
             return None
         inside = inside.__cause__ or inside.__context__
     return None
+
+
+def sentence_of_unknown(complaint: str, parser: argparse.ArgumentParser) -> str | None:
+    """Return what to tell of an option that a command does not have, or None if the complaint is another.
+
+    Parameters
+    ----------
+    complaint
+        What the parser said.
+    parser
+        The command's.
+    """
+    unknown = re.search(r"unrecognized arguments: (.*)", complaint)
+    if unknown is None:
+        return None
+    name = unknown[1].split("=")[0].split()[0]
+    options = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001  no other way
+    # The dashes, which all options share, would make short ones alike.
+    hint = did_you_mean(name.lstrip("-"), [option.lstrip("-") for option in options])
+    return f"{parser.prog}: unrecognized arguments: {unknown[1]}{hint} (see {parser.prog} --help)"
 
 
 def plain_sentence(message: str) -> str:

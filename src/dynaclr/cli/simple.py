@@ -8,17 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from dynaclr.cli.sentences import sentence_of_unknown
 from dynaclr.errors import DynaclrError
 
 __all__ = ["demo", "preprocess", "schema"]
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are our errors."""
+    """An argument parser whose complaints are our errors, and which takes no abbreviations."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog=prog, description=description, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and leaving."""
-        raise DynaclrError(f"{self.prog}: {message} (see {self.prog} --help)")
+        raise DynaclrError(sentence_of_unknown(message, self) or f"{self.prog}: {message} (see {self.prog} --help)")
 
 
 def demo(arguments: Sequence[str]) -> None:
@@ -58,10 +62,11 @@ def preprocess(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     from dynaclr.experiment import ExperimentRegistry
     from dynaclr.preprocess import compute_statistics
+    from dynaclr.wording import counted
 
     registry = ExperimentRegistry.from_yaml(options.experiments)
     report = compute_statistics(registry, progress=True, overwrite=options.overwrite)
-    print(f"{len(report.computed)} FOVs computed, {len(report.skipped)} had their statistics already.")
+    print(f"{counted(len(report.computed), 'FOV')} computed, {len(report.skipped)} had their statistics already.")
 
 
 def schema(arguments: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 import warnings
+from argparse import ArgumentError
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 import dynaclr
-from dynaclr.cli.sentences import ConfigurationError, plain_sentence
+from dynaclr.cli.sentences import ConfigurationError, plain_sentence, sentence_of_unknown
 from dynaclr.datamodule import MultiExperimentDataModule
 from dynaclr.embeddings import EmbeddingWriter
 from dynaclr.engine import ContrastiveModule
@@ -50,7 +51,7 @@ class TrainingCLI(LightningCLI):
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
-        quiet: dict[str, Any] = {"exit_on_error": False}
+        quiet: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False}
         super().__init__(
             LightningModule,
             LightningDataModule,
@@ -60,6 +61,7 @@ class TrainingCLI(LightningCLI):
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
             load_from_checkpoint_support=False,  # our modules keep no hyperparameters: a checkpoint is only weights
+            # jsonargparse will know no abbreviations either: what they mean changes with every option that is new.
             parser_kwargs={"prog": "dynaclr", **quiet, **{name: dict(quiet) for name in self.subcommands()}},
             args=list(arguments),
         )
@@ -81,7 +83,9 @@ class TrainingCLI(LightningCLI):
         if subcommand == "predict":
             parser.set_defaults(return_predictions=False)
             parser.add_argument("--output", type=str | None, help="The AnnData Zarr store for the embeddings.")
-            parser.add_argument("--overwrite", type=bool, default=False, help="Whether to replace that store.")
+            parser.add_argument(
+                "--overwrite", type=bool, nargs="?", const=True, default=False, help="Whether to replace that store."
+            )
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -90,7 +94,13 @@ class TrainingCLI(LightningCLI):
             if not isinstance(content := read_yaml(path), dict):
                 raise ConfigurationError(f"the configuration {path!r} needs keys such as model, data and trainer")
             self._check_sections(args[0], content)
-        self.config = parser.parse_args(args)
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            unknown = sentence_of_unknown(str(error), self._subcommand_parsers[args[0]])
+            if unknown is None:
+                raise
+            raise ConfigurationError(unknown) from error
         command = self.config.get("subcommand")
         if command:
             _check_numbers(self.config[command])
@@ -126,12 +136,16 @@ class TrainingCLI(LightningCLI):
                 raise
             raise ConfigurationError(plain_sentence(str(error))) from error
         self._check_weights()
-        self._check_data()
+        self._check_run()
 
-    def _check_data(self) -> None:
-        """Refuse data that cannot work before a log is begun, as far as that shows without reading all of them."""
+    def _check_run(self) -> None:
+        """Refuse what cannot work before a log is begun, as far as that shows without reading all of the data."""
         data, trainer = getattr(self, "datamodule", None), getattr(self, "trainer", None)
-        if isinstance(data, MultiExperimentDataModule) and trainer is not None:
+        if trainer is None:
+            return
+        if self.subcommand == "fit" and isinstance(self.model, ContrastiveModule):
+            self.model.check_fit(trainer)
+        if isinstance(data, MultiExperimentDataModule):
             data.check(str(self.subcommand), trainer, self.model)
 
     def _check_weights(self) -> None:
