@@ -152,11 +152,20 @@ def test_hours_of_any_numeric_dtype(hours: str) -> None:
 
 
 def test_float32_hours_that_differ_stay_different() -> None:
-    """Frames of half a second are told apart after ten days too, where float32 has nine numbers in a second."""
-    for start, step in ((10.0, 0.5), (200.0, 0.1), (300.0, 0.5)):
+    """Frames of half a second are told apart after a month too, where float32 has four numbers in a second."""
+    for start, step in ((10.0, 0.5), (200.0, 0.1), (300.0, 0.5), (700.0, 0.5)):
         hours = (start + np.arange(400) * step / 3600).astype(np.float32)
         table = pd.DataFrame({"experiment": "a", "condition": "x", "hours_post_infection": hours})
         assert len(FlexibleBatchSampler(table, 4, temporal_enrichment=True)._cascade.recipe.strata.values) == 400
+
+
+def test_two_movies_that_began_within_a_second_keep_their_hours() -> None:
+    """A third of a second is more than what float32 rounds away after 300 hours."""
+    seconds = 300 * 3600 + np.arange(400) // 2 + np.arange(400) % 2 * 0.32
+    table = pd.DataFrame(
+        {"experiment": "a", "condition": "x", "hours_post_infection": (seconds / 3600).astype(np.float32)}
+    )
+    assert len(FlexibleBatchSampler(table, 4, temporal_enrichment=True)._cascade.recipe.strata.values) == 400
 
 
 def test_hours_that_are_not_finite_are_refused_without_a_warning() -> None:
@@ -181,9 +190,9 @@ def test_float32_hours_are_whole_seconds_or_not_experiment_by_experiment() -> No
 
 
 @pytest.mark.parametrize("kind", ["float32", "Float32", "float[pyarrow]"])
-@pytest.mark.parametrize("start", [70.25, 280.0, 300.25])
+@pytest.mark.parametrize("start", [0.0, 120.25, 505.0])
 def test_float32_hours_lose_no_frame_at_the_edge_of_a_window(start: float, kind: str) -> None:
-    """Frames of 20 minutes are a third of an hour apart, which float32 does not know to the seventh digit."""
+    """Frames of 20 minutes are a third of an hour apart, which float32 rounds otherwise beyond each power of two."""
     hours = start + np.arange(200) % 60 / 3
     options = {**TIMED, "temporal_window_hours": 1.0, "temporal_global_fraction": 0.0}
     exactly, single = (TABLE.assign(hours_post_infection=pd.Series(hours).astype(each)) for each in ("float64", kind))
@@ -287,6 +296,18 @@ def test_too_few_values_to_exclude_each_other_are_told_of(
         f"batch_size={size}: batches hold anchors that share a value of exclusive_by=('lineage_id',); there are only "
     )
     assert caplog.messages == ([] if told is None else [sentence + told])
+
+
+@pytest.mark.parametrize(("weight", "told"), [(1e-30, False), (1e-3, True)])
+def test_too_few_values_are_not_told_of_an_experiment_that_never_comes_up(
+    weight: float, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that may come up once in the epoch is told of."""
+    table = pd.DataFrame({"experiment": [*"aaaabbbb"], "condition": "x", "lineage_id": [4, 4, 4, 4, 0, 1, 2, 3]})
+    FlexibleBatchSampler(table, 4, exclusive_by="lineage_id", experiment_weights={"a": weight, "b": 1.0})
+    assert [message.partition("there are only ")[2] for message in caplog.messages] == (
+        ["1 in condition 'x' of experiment 'a'"] if told else []
+    )
 
 
 @pytest.mark.parametrize("batches", [-1, 0.5, 10**30])

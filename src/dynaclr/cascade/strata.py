@@ -127,10 +127,10 @@ def hours(table: pd.DataFrame, experiments: Labels) -> NDArray[np.float64]:
             f"(experiments {', '.join(map(repr, where))}), but temporal_enrichment needs a finite time for every anchor"
         )
     is_single = getattr(held.dtype, "numpy_dtype", held.dtype) == np.float32
-    return _of_single_precision(hpi, experiments.codes) if is_single else hpi
+    return _of_single_precision(hpi, experiments) if is_single else hpi
 
 
-def _of_single_precision(hpi: NDArray[np.float64], experiment: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+def _of_single_precision(hpi: NDArray[np.float64], experiments: Labels) -> NDArray[np.float64]:
     """Return the times that float32 hours stand for: whole seconds, if all of an experiment are within its rounding.
 
     Else two frames that are a window apart, say a third of an hour, would be a hair more than that apart. Where such a
@@ -139,8 +139,8 @@ def _of_single_precision(hpi: NDArray[np.float64], experiment: NDArray[np.intege
     rounding = 2 * np.finfo(np.float32).eps * np.abs(hpi)
     seconds = np.round(hpi * 3600) / 3600
     is_other = (np.abs(seconds - hpi) > rounding) | (rounding >= 0.5 / 3600)
-    others = np.bincount(experiment[is_other], minlength=int(experiment.max(initial=0)) + 1)
-    return np.where(others[experiment] == 0, seconds, hpi)
+    others = np.bincount(experiments.codes[is_other], minlength=len(experiments.names))
+    return np.where(others[experiments.codes] == 0, seconds, hpi)
 
 
 @dataclass(frozen=True)
