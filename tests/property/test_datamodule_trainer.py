@@ -136,6 +136,25 @@ def test_the_loaders_know_their_ranks_themselves() -> None:
         assert (data.train_sampler.num_replicas, data.train_sampler.rank) == (1, 0)
 
 
+@pytest.mark.parametrize(("rank", "told"), [(0, ["seed was 3 and is 0"]), (1, [])])
+def test_one_rank_says_what_a_checkpoint_was_written_with(
+    rank: int, told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Eight processes need not say the same eight times."""
+    with trained(make_trainer(), seed=3) as data:
+        data.setup("fit")
+        written = data.state_dict()
+    with trained(make_trainer(devices=2, strategy="ddp", use_distributed_sampler=False)) as data:
+        environment = data.trainer.strategy.cluster_environment  # type: ignore[attr-defined]
+        environment.set_global_rank(rank)
+        try:
+            data.setup("fit")
+            data.load_state_dict(written)
+        finally:
+            environment.set_global_rank(0)  # Lightning keeps it process-wide
+    assert [message.rpartition(": ")[2] for message in caplog.messages if "The checkpoint was" in message] == told
+
+
 def test_on_other_ranks_the_same_place_is_another_number_of_batches() -> None:
     """The trainer's counts move together, so that what was processed is what lies behind."""
     with trained(make_trainer()) as data:
