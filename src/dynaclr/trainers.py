@@ -20,7 +20,7 @@ def check_trainer(trainer: Trainer) -> None:
     DynaclrError
         If batches are to be repeated, rounded, or shared out over the ranks a second time.
     """
-    precision = str(getattr(trainer, "precision", ""))
+    precision = str(trainer.precision)
     if precision in ("16-true", "bf16-true"):
         raise DynaclrError(
             f"precision is {precision!r}, but needs to be '{precision.removesuffix('-true')}-mixed' or '32-true': "

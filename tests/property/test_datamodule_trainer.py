@@ -13,9 +13,12 @@ import torch
 from lightning.pytorch import Trainer
 
 from dynaclr.datamodule import MultiExperimentDataModule
+from dynaclr.encoder import ContrastiveEncoder
+from dynaclr.engine import ContrastiveModule
 from dynaclr.errors import DynaclrError
+from dynaclr.loss import NTXentHCL
 from dynaclr.randomness import keys
-from dynaclr.trainers import correct_progress, trained_batches
+from dynaclr.trainers import correct_progress, state_left_behind, trained_batches
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.writers import write_registry
 
@@ -95,8 +98,11 @@ def test_a_trainer_that_overfits_is_refused() -> None:
 @pytest.mark.parametrize("stage", ["fit", "validate", "predict"])
 def test_a_trainer_that_rounds_raw_pixels_is_refused(stage: str, precision: str, instead: str) -> None:
     """A bright background leaves four grey levels of a cell in bfloat16; mixed precision rounds after normalizing."""
-    sentence = f"precision is '{precision}', but needs to be '{instead}' or '32-true'"
-    with trained(make_trainer(precision=precision)) as data, pytest.raises(DynaclrError, match=sentence):
+    sentence = (
+        f"precision is '{precision}', but needs to be '{instead}' or '32-true': "
+        "Lightning would round the raw pixels before they are normalized"
+    )
+    with trained(make_trainer(precision=precision)) as data, pytest.raises(DynaclrError, match=f"^{sentence}$"):
         data.setup(stage)
     with trained(make_trainer(precision="bf16-mixed")) as data:
         data.setup(stage)
@@ -134,6 +140,30 @@ def test_the_loaders_know_their_ranks_themselves() -> None:
         data.setup("fit")
         assert data.train_sampler is not None
         assert (data.train_sampler.num_replicas, data.train_sampler.rank) == (1, 0)
+
+
+def test_an_encoder_that_does_not_fit_is_refused_with_the_shape_of_the_batches() -> None:
+    """The sizes are those of the data module and the registry."""
+    with trained(make_trainer(), batch_size=3) as data:
+        fitting, wider = (
+            ContrastiveModule(ContrastiveEncoder("convnext_zepto", n, 1, (1, 4, 4), (1, 4, 4), 256, 4), NTXentHCL())
+            for n in (2, 3)
+        )
+        data.check("fit", None, fitting)
+        with pytest.raises(DynaclrError, match=r"\(3, 2, 1, 12, 12\)"):
+            data.check("fit", None, wider)
+
+
+@pytest.mark.parametrize("middle", [False, True])
+def test_a_state_that_was_left_behind_is_taken_once(middle: bool) -> None:
+    """In the middle of an epoch; at its end the loader begins a new one."""
+    trainer = make_trainer()
+    assert state_left_behind(trainer) is None
+    trainer.fit_loop._combined_loader_states_to_load = [{"batches": 2}]
+    trainer.fit_loop.epoch_progress.current.ready = int(middle)
+    trainer.fit_loop.restarting = True
+    assert state_left_behind(trainer) == ({"batches": 2} if middle else None)
+    assert state_left_behind(trainer) is None
 
 
 @pytest.mark.parametrize(("rank", "told"), [(0, ["seed was 3 and is 0"]), (1, [])])
