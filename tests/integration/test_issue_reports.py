@@ -22,10 +22,9 @@ from witnesses import PLAIN
 from dynaclr_strategies import INVARIANTS
 from dynaclr_strategies.cases import IndexCase
 from dynaclr_strategies.codec import Plain
-from dynaclr_strategies.fuzzing import failures as failures_module
 from dynaclr_strategies.fuzzing import replays as replays_module
 from dynaclr_strategies.fuzzing.decisions import Action, Kind, combined, decide
-from dynaclr_strategies.fuzzing.failures import Failure, case_line, grouped, normalised, read_failures
+from dynaclr_strategies.fuzzing.failures import case_line, grouped, read_failures
 from dynaclr_strategies.fuzzing.github import GitHubError, all_issues, calls_of, issues_of
 from dynaclr_strategies.fuzzing.issues import LABEL, Issue, case_of, issue_body, issue_title
 from dynaclr_strategies.fuzzing.replays import read_verdicts, replayed, replays, write_verdicts
@@ -35,6 +34,7 @@ from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.reproduction.attached import FailedCase
 from dynaclr_strategies.reproduction.bundles import write_bundle
 from dynaclr_strategies.reproduction.case_files import StoredCase
+from dynaclr_strategies.reproduction.identity import MAX_NORMALISED, Failure, normalised
 from dynaclr_strategies.reproduction.replay import Verdict
 from dynaclr_strategies.table_cases import index_cases
 
@@ -94,7 +94,7 @@ def test_numbers_paths_and_names_tell_no_failures_apart(both: tuple[str, str]) -
 def test_any_message_can_be_normalised(message: str, names: set[str]) -> None:
     """It stays short and on one line."""
     wording = normalised(message, names)
-    assert len(wording) <= failures_module.MAX_NORMALISED
+    assert len(wording) <= MAX_NORMALISED
     assert len(wording.splitlines()) <= 1
 
 

@@ -435,6 +435,48 @@ def test_the_same_failure_has_one_bundle() -> None:
         assert len(list(Path(folder).iterdir())) == 2
 
 
+def test_another_failure_on_the_same_case_has_its_own_bundle() -> None:
+    """What is told in other words is kept beside what was there, and each is replaced by itself."""
+    failed, problem = SHORT_BATCH
+    with tempfile.TemporaryDirectory() as folder:
+        first = write_bundle(failed, problem, Path(folder))
+        other = write_bundle(failed, OverflowError("too many"), Path(folder))
+        third = write_bundle(failed, TimeoutError("the check did not end within 60 s"), Path(folder))
+        assert (other.name, third.name) == (f"{first.name}-2", f"{first.name}-3")
+        assert f"dynaclr-replay {other.name}\n" in (other / "README.md").read_text(encoding="utf-8")
+        for one, path in ((problem, first), (OverflowError("too many"), other)):
+            (path / "old").touch()
+            assert write_bundle(failed, one, Path(folder)) == path
+            assert not (path / "old").exists()
+        assert write_bundle(failed, TimeoutError("the check did not end within 90 s"), Path(folder)) == third
+        assert [read_case(path).message for path in (first, other)] == [str(problem), "too many"]
+        (first / "case.json").write_text("{}", encoding="utf-8")  # nobody knows what this is
+        assert write_bundle(failed, problem, Path(folder)).name == f"{first.name}-4"
+        assert sorted(path.name for path in Path(folder).iterdir()) == [
+            first.name,
+            *(f"{first.name}-{number}" for number in (2, 3, 4)),
+        ]
+
+
+@pytest.mark.parametrize("is_other", [True, False])
+def test_a_faster_worker_loses_nothing(monkeypatch: pytest.MonkeyPatch, *, is_other: bool) -> None:
+    """Who finds the place taken at the last moment leaves it to another failure, and shares it with the same one."""
+    failed, problem = SHORT_BATCH
+    fill = bundles._fill
+    with tempfile.TemporaryDirectory() as folder:
+
+        def overtaken(one: FailedCase, raised: BaseException, bundle: Path) -> None:
+            fill(one, raised, bundle)
+            monkeypatch.setattr(bundles, "_fill", fill)
+            write_bundle(failed, OverflowError("faster") if is_other else problem, Path(folder))
+
+        monkeypatch.setattr(bundles, "_fill", overtaken)
+        written = write_bundle(failed, problem, Path(folder))
+        found = {path: read_case(path).message for path in Path(folder).iterdir()}
+        assert found[written] == str(problem)
+        assert sorted(found.values()) == sorted([str(problem), "faster"] if is_other else [str(problem)])
+
+
 def test_a_bundle_is_written_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """What breaks off leaves the bundle that was there, and no draft."""
 
@@ -671,6 +713,10 @@ def test_parametrized(law):
     with attached(FailedCase(law, PLAIN)):
         raise ZeroDivisionError("by zero")
 
+def test_another_error():
+    with attached(FailedCase("elastic", PLAIN)):
+        raise OverflowError("too large")
+
 def test_without_a_case():
     assert 1 == 2
 
@@ -701,14 +747,15 @@ def test_every_distinct_failure_leaves_one_bundle(workers: int) -> None:
         environment = {**outside_tox(), "PYTHONPATH": str(PROPERTY), "CI": "1"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
         assert done.returncode == 1, done.stdout + done.stderr
-        written = sorted(path.name.rpartition("-")[0] for path in failures.iterdir())
-        # One bug, a second case of the same law where the seed is odd, and the parameter; the others once each.
-        assert written == ["batch-size-exact"] * 3 + ["elastic", "len-matches-iteration", "life", "resume"]
+        written = sorted(read_case(path).failed.law for path in failures.iterdir())
+        # One bug, a second case of the same law where the seed is odd, and the parameter; two errors on the same case;
+        # the others once each.
+        assert written == ["batch-size-exact"] * 3 + ["elastic"] * 2 + ["len-matches-iteration", "life", "resume"]
         looks = [read_case(path).failed.case for path in failures.glob("life-*")]
         assert [case.steps[0].first for case in looks] == [5]  # type: ignore[attr-defined]
         for path in failures.iterdir():
             assert f"replay: dynaclr-replay {path}" in done.stdout
-        assert "7 bundles written" in done.stdout
+        assert "8 bundles written" in done.stdout
         assert f"of {len(INVARIANTS)} laws checked" in done.stdout
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from dynaclr_strategies.fuzzing.failures import Failure, grouped
+from dynaclr_strategies.fuzzing.failures import grouped
 from dynaclr_strategies.fuzzing.issues import Issue, issue_body, issue_title, with_names
+from dynaclr_strategies.reproduction.identity import Failure
 from dynaclr_strategies.reproduction.replay import Verdict
 
 __all__ = ["Action", "Kind", "combined", "decide"]

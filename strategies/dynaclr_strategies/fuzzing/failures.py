@@ -2,118 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from dynaclr_strategies.invariants.base import INVARIANTS
-from dynaclr_strategies.reproduction.case_files import FORMAT, CannotRunError, StoredCase, digest, read_case
+from dynaclr_strategies.reproduction.case_files import FORMAT, CannotRunError, read_case
+from dynaclr_strategies.reproduction.identity import Failure
 
-__all__ = ["Failure", "case_line", "grouped", "no_folder", "normalised", "read_failure", "read_failures"]
-
-NAMING_FIELDS = frozenset({
-    "channel_names",
-    "condition",
-    "condition_ratio",
-    "condition_wells",
-    "date",
-    "exclude_fovs",
-    "experiment",
-    "experiment_weights",
-    "include_wells",
-    "name",
-    "organelle",
-    "source_channel",
-    "store",
-    "val_experiments",
-    "value",
-})  # fmt: skip
-"""Fields of descriptions that hold names which were drawn; other strings are choices, which tell failures apart."""
-
-MAX_READ, MAX_NORMALISED = 4000, 300
-"""How much of a message is looked at, and in how many letters two have to agree to be about the same failure."""
-
-_QUOTED = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`")
-_PATH = re.compile(
-    r"(?:(?<!\w)[A-Za-z]:|(?<![\w.]))(?:[\\/][^\s\\/:,;'\"`()\[\]]+)+[\\/]?|(?<![\w/])(?:[\w.-]+/){2,}[\w.-]*"
-)
-_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d+)?(?:e[-+]?\d+)?|\b(?:nan|inf)\b)", re.IGNORECASE)
-_LIST = re.compile(r"\b(N|NAME|PATH)\b(?:(?:, |,| )\1\b)+")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A bundle, or the case file of one.
-
-    Attributes
-    ----------
-    stored
-        The case and its message.
-    error
-        The type of the exception.
-    """
-
-    stored: StoredCase
-    error: str
-
-    @property
-    def law(self) -> str:
-        """The law that was broken."""
-        return self.stored.failed.law
-
-    @cached_property
-    def name(self) -> str:
-        """What a bundle of this case is called."""
-        return f"{self.law}-{digest(self.stored.failed)}"
-
-    @cached_property
-    def wording(self) -> str:
-        """The message without what differs between cases."""
-        stop = set(re.findall(r"\w+", f"{self.law} {INVARIANTS[self.law].sentence}".lower())) | {"a", "no"}
-        names = {name for name in _names(self.stored.failed.case.to_plain()) if name.lower() not in stop}
-        return normalised(self.stored.message.replace(f"[{self.law}]", ""), names)
-
-    @cached_property
-    def identity(self) -> str:
-        """What two bundles of the same failure have in common, as 16 hexadecimal digits."""
-        content = json.dumps([self.law, self.stored.failed.maker, self.error, self.wording])
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def _names(value: Any, naming: bool = False) -> Iterator[str]:
-    """Yield the names that were drawn."""
-    if isinstance(value, dict):
-        for field, inner in value.items():
-            yield from _names(inner, naming or field in NAMING_FIELDS)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _names(inner, naming)
-    elif isinstance(value, str) and naming and value:
-        yield value
-
-
-def normalised(message: str, names: Iterable[str] = ()) -> str:
-    """Return a message without numbers, paths, and names that were drawn.
-
-    Parameters
-    ----------
-    message
-        What a failure said.
-    names
-        Names in it which it may not have quoted; quoted ones are recognised.
-    """
-    text = _QUOTED.sub("NAME", message[:MAX_READ])
-    # Longest first, so that no name is cut up by one that it contains.
-    for name in sorted(set(names), key=lambda name: (-len(name), name)):
-        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "NAME", text)
-    text = _NUMBER.sub("N", _PATH.sub("PATH", text))
-    text = _LIST.sub(r"\1", re.sub(r"\s+", " ", text))
-    return text.strip()[:MAX_NORMALISED]
+__all__ = ["case_line", "grouped", "no_folder", "read_failure", "read_failures"]
 
 
 # --- reading and writing ----------------------------------------------------------------------------------------------

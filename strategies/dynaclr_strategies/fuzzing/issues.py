@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from dynaclr_strategies.codec import yaml_text
-from dynaclr_strategies.fuzzing.failures import Failure, case_line, read_failure
+from dynaclr_strategies.fuzzing.failures import case_line, read_failure
 from dynaclr_strategies.invariants.base import INVARIANTS
 from dynaclr_strategies.reproduction.bundles import replay_command
 from dynaclr_strategies.reproduction.case_files import CannotRunError
+from dynaclr_strategies.reproduction.identity import Failure
 from dynaclr_strategies.reproduction.names import maker_note
 from dynaclr_strategies.reproduction.printing import spelled_out
 

@@ -14,9 +14,10 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from dynaclr_strategies.fuzzing.failures import Failure, case_line, no_folder, read_failures
+from dynaclr_strategies.fuzzing.failures import case_line, no_folder, read_failures
 from dynaclr_strategies.fuzzing.github import GitHubError, all_issues, issues_of
 from dynaclr_strategies.fuzzing.issues import Issue, case_of
+from dynaclr_strategies.reproduction.identity import Failure
 from dynaclr_strategies.reproduction.replay import Verdict
 
 __all__ = ["main", "read_verdicts", "replayed", "replays", "write_verdicts"]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import json
 import os
 import shlex
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from dynaclr_strategies.codec import yaml_text
 from dynaclr_strategies.invariants.base import INVARIANTS, InvariantViolation
 from dynaclr_strategies.reproduction.attached import FailedCase
-from dynaclr_strategies.reproduction.case_files import CannotRunError, case_text, check_harmless, digest
+from dynaclr_strategies.reproduction.case_files import CannotRunError, StoredCase, case_text, check_harmless
+from dynaclr_strategies.reproduction.identity import Failure
 from dynaclr_strategies.reproduction.names import maker_note, needed_beside, sampler_option
 from dynaclr_strategies.reproduction.pictures import draw_picture
 from dynaclr_strategies.subjects import SUBJECTS
@@ -44,24 +48,55 @@ def write_bundle(failed: FailedCase, problem: BaseException, folder: Path) -> Pa
     Returns
     -------
     Path
-        The bundle, named by law and case. One of the same failure that is there already is replaced.
+        The bundle, named by law and case. One of the same failure that is there already is replaced; where the law has
+        failed on the case in another way, both are kept, and the later one has a number behind its name.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{failed.law}-{digest(failed)}"
+    failure = Failure(StoredCase(failed, str(problem), {}), type(problem).__name__)
     # Beside the target, so that moving it there is one step; dotted, so that nobody takes it for a bundle.
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
     try:
-        _fill(failed, problem, draft / target.name)
-        if target.exists():
-            target.rename(draft / "replaced")
-        (draft / target.name).rename(target)
-    except OSError as trouble:
-        # Another worker may have found the same failure, and been faster.
-        if trouble.errno not in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT} or not target.exists():
-            raise
+        while True:
+            target = _free_place(folder, failure)
+            _fill(failed, problem, draft / target.name)
+            if _is_moved(draft / target.name, target, failure):
+                return target
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return target
+
+
+def _free_place(folder: Path, failure: Failure) -> Path:
+    """Return where a failure's bundle goes: the first of its names that no other failure has."""
+    names = (failure.name if number == 1 else f"{failure.name}-{number}" for number in itertools.count(1))
+    places = (folder / name for name in names)
+    return next(place for place in places if not place.exists() or _is_of(place, failure))
+
+
+def _is_of(bundle: Path, failure: Failure) -> bool:
+    """Tell whether a bundle of a failure's name, and so of its law and case, is of that failure."""
+    try:
+        content = json.loads((bundle / "case.json").read_text(encoding="utf-8"))
+        stored = replace(failure.stored, message=str(content["message"]))
+        return Failure(stored, content["error"]).identity == failure.identity
+    except (OSError, ValueError, TypeError, KeyError):
+        # Whatever it is, it is not ours to replace.
+        return False
+
+
+def _is_moved(bundle: Path, target: Path, failure: Failure) -> bool:
+    """Move a bundle to its place; False where another worker has put another failure there meanwhile."""
+    try:
+        if target.exists():
+            if not _is_of(target, failure):
+                return False
+            target.rename(bundle.with_name("replaced"))
+        bundle.rename(target)
+    except OSError as trouble:
+        if trouble.errno not in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT} or not target.exists():
+            raise
+        # Another worker was faster: with the same failure, which is enough, or with another one.
+        return _is_of(target, failure)
+    return True
 
 
 def _fill(failed: FailedCase, problem: BaseException, bundle: Path) -> None:
@@ -74,7 +109,7 @@ def _fill(failed: FailedCase, problem: BaseException, bundle: Path) -> None:
     if figure is not None:
         figure.savefig(bundle / "picture.png", dpi=120)
         contents.append("`picture.png`: the failure, drawn")
-    readme = _readme(failed, problem, contents, figure is not None)
+    readme = _readme(failed, problem, bundle.name, contents, figure is not None)
     (bundle / "README.md").write_text(readme, encoding="utf-8", errors="backslashreplace")
 
 
@@ -106,9 +141,8 @@ def replay_command_here(bundle: Path, maker: str | None = None) -> str:
     return command.replace("dynaclr-replay", "tox -e replay --", 1)
 
 
-def _readme(failed: FailedCase, problem: BaseException, contents: list[str], has_picture: bool) -> str:
+def _readme(failed: FailedCase, problem: BaseException, name: str, contents: list[str], has_picture: bool) -> str:
     law = INVARIANTS[failed.law]
-    name = Path(f"{failed.law}-{digest(failed)}")
     maker = f"`{failed.maker}`" if failed.maker else "dynaclr's own"
     paragraphs = [
         f"# Law `{law.law}` was broken",
@@ -119,7 +153,7 @@ def _readme(failed: FailedCase, problem: BaseException, contents: list[str], has
         "![the failure](picture.png)" if has_picture else "",
         "## How to see it on your machine",
         _WHERE,
-        f"```sh\n{replay_command(name, failed.maker)}\n```",
+        f"```sh\n{replay_command(Path(name), failed.maker)}\n```",
         maker_note(failed.maker) or needed_beside(failed.maker) or "",
         _KEEP,
         "## The case",
