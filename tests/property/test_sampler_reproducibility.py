@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -139,6 +140,46 @@ def test_resume(case: SamplerCase) -> None:
 def test_state_refused(case: SamplerCase) -> None:
     """A state of another table or of other options is refused."""
     hold("state-refused", case)
+
+
+class WithoutBatches(ReferenceSampler):
+    """Has no batches from its fourth epoch on, or none at all."""
+
+    FIRST_WITHOUT = 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter([]) if self.epoch >= self.FIRST_WITHOUT else super().__iter__()
+
+
+class WithoutLaterBatches(WithoutBatches):
+    """Has three epochs."""
+
+    FIRST_WITHOUT = 3
+
+
+@pytest.mark.parametrize(
+    ("law", "sampler", "where"),
+    [
+        ("epochs-differ", WithoutBatches, "epochs 0 and 1 of every 12"),
+        ("epochs-differ", WithoutLaterBatches, "epochs 3 and 4 of every 12"),
+        ("seeds-differ", WithoutBatches, "epoch 0 of seed 0 and epoch 0 of seed 1"),
+        ("seeds-differ", WithoutLaterBatches, "epoch 3 of seed 0 and epoch 3 of seed 1"),
+    ],
+)
+def test_no_batches_are_not_called_the_same(law: str, sampler: type[ReferenceSampler], where: str) -> None:
+    """Nobody looks for a seed where there is nothing to draw."""
+    with pytest.raises(InvariantViolation) as caught:
+        INVARIANTS[law].check(sampler, PLAIN.frame(), PLAIN.options)
+    assert caught.value.where.startswith(where)
+    assert (caught.value.seen, caught.value.expected) == ("no batches", "some, and different ones")
+
+
+@pytest.mark.parametrize("law", ["resume", "resume-on-ranks"])
+def test_no_batches_can_be_resumed(law: str) -> None:
+    """That there are none is what `batches-per-epoch` says; here nothing is raised that nobody understands."""
+    INVARIANTS[law].check(WithoutBatches, PLAIN.frame(), PLAIN.options)
+    with pytest.raises(InvariantViolation, match="epoch 0: 0 batches of 6 out of 32 anchors"):
+        INVARIANTS["batches-per-epoch"].check(WithoutBatches, PLAIN.frame(), PLAIN.options)
 
 
 class OfLegacySeeds(ReferenceSampler):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -22,9 +23,8 @@ State = dict[str, Any]
 
 def _after(sampler: Any, consumed: int) -> State:
     """Return the sampler's state after it has yielded so many batches."""
-    batches = iter(sampler)
-    for _ in range(consumed):
-        next(batches)
+    for _ in islice(sampler, consumed):
+        pass
     state: State = sampler.state_dict()
     return state
 
@@ -85,8 +85,9 @@ def _check_between_epochs(make_sampler: MakeSampler, table: pd.DataFrame, option
 def check_resume_on_ranks(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
     """A state taken on any number of ranks goes on with the batches that are left on any other number of ranks."""
     batches = len(epoch_of(make_sampler(table, alone(options)), EPOCH))
-    # So many ranks continue the sequence by two batches at least, as far as any of the ranks below goes beyond it.
-    many = next(ranks for ranks in range(3, batches + 3) if -batches % ranks >= 2)
+    # So many ranks continue the sequence by two batches at least, as far as any of the ranks below goes beyond it;
+    # without batches, which another law is about, there is nothing to continue.
+    many = next((ranks for ranks in range(3, batches + 3) if -batches % ranks >= 2), 1)
     whole = interleave([epoch_of(sampler, EPOCH) for sampler in on_ranks(make_sampler, table, options, many)])
     for before in (1, 2):
         for consumed in _moments(-(-batches // before)):

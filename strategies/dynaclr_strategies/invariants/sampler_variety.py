@@ -67,6 +67,11 @@ def _always_alike(aspect: Aspect, pairs: Iterable[Pair], look: Callable[[int, Pl
     return None
 
 
+def _seen_and_expected(aspect: Aspect, sight: Sight) -> tuple[str, str]:
+    """Return what two places that are alike show, one of which is given, and what they should."""
+    return (f"the same {aspect.name}", "different ones") if sight.whole else ("no batches", "some, and different ones")
+
+
 @invariant(
     "epochs-differ",
     subject="sampler",
@@ -87,7 +92,7 @@ def check_epochs_differ(make_sampler: MakeSampler, table: pd.DataFrame, options:
         found = _always_alike(aspect, combinations(range(EPOCHS if aspect is WHOLE else _FEW_EPOCHS), 2), look)
         if found is not None:
             where = f"epochs {found[0]} and {found[1]} of every {EPOCHS} up to {BLOCKS * EPOCHS}"
-            raise InvariantViolation(where, f"the same {aspect.name}", "different ones", "epochs-differ")
+            raise InvariantViolation(where, *_seen_and_expected(aspect, look(0, found[0])), "epochs-differ")
 
 
 def _pairs_of_seeds(epochs: range, aspect: Aspect) -> list[tuple[tuple[int, int], tuple[int, int]]]:
@@ -125,7 +130,7 @@ def check_seeds_differ(make_sampler: MakeSampler, table: pd.DataFrame, options: 
         if found is not None:
             here, there = (f"epoch {epoch} of seed {first + seed}" for seed, epoch in found)
             where = f"{here} and {there}, and of every {SEEDS} seeds on up to {first + BLOCKS * SEEDS}"
-            raise InvariantViolation(where, f"the same {aspect.name}", "different ones", "seeds-differ")
+            raise InvariantViolation(where, *_seen_and_expected(aspect, look(0, found[0])), "seeds-differ")
 
 
 @invariant("epoch-kept", subject="sampler", needs=("set_epoch",))
