@@ -284,6 +284,37 @@ def test_extra_columns(case: SamplerCase) -> None:
     hold("extra-columns", case)
 
 
+class TakesConditions(ReferenceSampler):
+    """Looks at the conditions, whether they are balanced or not, and at nothing but objects."""
+
+    PROBLEM: type[Exception] = TypeError
+
+    def __init__(self, table: pd.DataFrame, options: SamplerOptions) -> None:
+        super().__init__(table, options)
+        if table["condition"].dtype != object:
+            raise self.PROBLEM("no objects")
+
+
+class LacksAPackage(TakesConditions):
+    """Would need one for other columns."""
+
+    PROBLEM = ImportError
+
+
+def test_what_a_change_of_the_table_raises_is_told_with_the_change() -> None:
+    """A KeyError alone would not say that the law has left the column out."""
+    plain = case(condition_balanced=False)
+    with pytest.raises(InvariantViolation) as caught:
+        INVARIANTS["extra-columns"].check(TakesConditions, plain.frame(), plain.options)
+    left_out = "condition, organelle, moi, hours_post_infection, lineage_id"
+    assert caught.value.where == f"a sampler without the columns {left_out}, which no axis works on"
+    assert (caught.value.seen, caught.value.expected) == ("KeyError: 'condition'", "the same batches")
+    with pytest.raises(InvariantViolation, match="a sampler with string columns: TypeError: no objects, but should be"):
+        INVARIANTS["dtype"].check(TakesConditions, PLAIN.frame(), PLAIN.options)
+    with pytest.raises(ImportError):  # which says something about the machine
+        INVARIANTS["dtype"].check(LacksAPackage, PLAIN.frame(), PLAIN.options)
+
+
 class FailsElsewhere(ReferenceSampler):
     """Works where it is asked first, and raises in any other process."""
 

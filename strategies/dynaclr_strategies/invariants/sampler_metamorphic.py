@@ -8,13 +8,40 @@ from typing import Any
 
 import pandas as pd
 
-from dynaclr_strategies.invariants.base import invariant
+from dynaclr_strategies.invariants.base import InvariantViolation, invariant
 from dynaclr_strategies.invariants.sampler_runs import MakeSampler, compare, transcript
 from dynaclr_strategies.sampler_descriptions import LABEL_DTYPES, Label, SamplerOptions, as_label_dtype
 
 __all__ = ["check_dtype", "check_extra_columns", "check_hpi_scale", "check_hpi_shift", "check_relabel"]
 
 HPI = "hours_post_infection"
+
+
+class _Change:
+    """What a sampler yields before something changes, to be compared with what it yields afterwards.
+
+    Parameters
+    ----------
+    make_sampler, table, options
+        As they are before.
+    law
+        Which says that nothing changes with it.
+    """
+
+    def __init__(self, make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, law: str) -> None:
+        self._make, self._law = make_sampler, law
+        self._expected = transcript(make_sampler, table, options)
+
+    def check(self, table: pd.DataFrame, options: SamplerOptions, what: str) -> None:
+        """Raise if the batches are others now, or the sampler raises; ``what`` tells the change."""
+        try:
+            seen = transcript(self._make, table, options)
+        except (ImportError, MemoryError, OSError):
+            raise  # which says something about the machine
+        except Exception as problem:
+            raised = f"{type(problem).__name__}: {problem}"
+            raise InvariantViolation(f"a sampler {what}", raised, "the same batches", self._law) from problem
+        compare(seen, self._expected, self._law, what)
 
 
 def _is_text(column: pd.Series[Any]) -> bool:
@@ -42,8 +69,8 @@ def check_relabel(make_sampler: MakeSampler, table: pd.DataFrame, options: Sampl
         experiment_weights=rename(options.experiment_weights, options.group_by),
         condition_ratio=rename(options.condition_ratio, options.stratify_by),
     )
-    seen = transcript(make_sampler, renamed, new_options)
-    compare(seen, transcript(make_sampler, table, options), "relabel", "after renaming the labels")
+    changed = _Change(make_sampler, table, options, "relabel")
+    changed.check(renamed, new_options, "after renaming the labels")
 
 
 def _renamed(label: Label, by: tuple[str, ...], renaming: dict[str, dict[Any, str]]) -> Label:
@@ -61,11 +88,11 @@ def _renamed(label: Label, by: tuple[str, ...], renaming: dict[str, dict[Any, st
 )
 def check_hpi_shift(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
     """Adding the same number of hours to every HPI changes no batch."""
+    changed = _Change(make_sampler, table, options, "hpi-shift")
     # Also where floating point has to round: a movie that begins at 24.1 h shows the same windows.
     for shift in (0.5, -64.0, 24.1, 1 / 3):
         shifted = table.assign(**{HPI: [float(value) + shift for value in table[HPI]]})
-        seen = transcript(make_sampler, shifted, options)
-        compare(seen, transcript(make_sampler, table, options), "hpi-shift", f"after a shift by {shift} h")
+        changed.check(shifted, options, f"after a shift by {shift} h")
 
 
 @invariant(
@@ -77,31 +104,30 @@ def check_hpi_shift(make_sampler: MakeSampler, table: pd.DataFrame, options: Sam
 )
 def check_hpi_scale(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
     """Multiplying every HPI and the window by the same number changes no batch."""
+    changed = _Change(make_sampler, table, options, "hpi-scale")
     for factor in (0.25, 3.0, 0.1):  # hours as days or minutes, rounded or not
         scaled = table.assign(**{HPI: [float(value) * factor for value in table[HPI]]})
         new_options = replace(options, temporal_window_hours=options.temporal_window_hours * factor)
-        seen = transcript(make_sampler, scaled, new_options)
-        compare(seen, transcript(make_sampler, table, options), "hpi-scale", f"after scaling by {factor}")
+        changed.check(scaled, new_options, f"after scaling by {factor}")
 
 
 @invariant("dtype", subject="sampler", number=28)
 def check_dtype(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
     """Object, string, Arrow and categorical columns, unused categories or not, give the same batches."""
-    expected = transcript(make_sampler, table, options)
+    changed = _Change(make_sampler, table, options, "dtype")
     columns = [column for column in options.columns() if _is_text(table[column])]
     for dtype in LABEL_DTYPES:
         converted = table.assign(**{column: as_label_dtype(table[column], dtype) for column in columns})
-        compare(transcript(make_sampler, converted, options), expected, "dtype", f"with {dtype} columns")
+        changed.check(converted, options, f"with {dtype} columns")
 
 
 @invariant("extra-columns", subject="sampler", number=29)
 def check_extra_columns(make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions) -> None:
     """Columns that no enabled axis names, another index and another order of columns change no batch."""
-    expected = transcript(make_sampler, table, options)
+    changed = _Change(make_sampler, table, options, "extra-columns")
     needed = options.columns()
     fewer = table[needed] if needed else table.iloc[:, :1].rename(columns=lambda _: "other")
-    compare(transcript(make_sampler, fewer, options), expected, "extra-columns", "without the columns nobody needs")
-    more = table[table.columns[::-1]].assign(nothing=None, batch=0)
-    compare(transcript(make_sampler, more, options), expected, "extra-columns", "with more columns")
-    reindexed = table.set_index(pd.Index(range(len(table), 0, -1)))
-    compare(transcript(make_sampler, reindexed, options), expected, "extra-columns", "with another index")
+    left_out = ", ".join(str(column) for column in table.columns if column not in needed)
+    changed.check(fewer, options, f"without the columns {left_out}, which no axis works on")
+    changed.check(table[table.columns[::-1]].assign(nothing=None, batch=0), options, "with more columns")
+    changed.check(table.set_index(pd.Index(range(len(table), 0, -1))), options, "with another index")
