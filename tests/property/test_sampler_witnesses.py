@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from witnesses import WITNESSES, Witness
@@ -13,6 +15,7 @@ from dynaclr_strategies.invariants import INVARIANTS, InvariantViolation, sample
 from dynaclr_strategies.invariants.evidence import BatchEvidence
 from dynaclr_strategies.oracles.reference_sampler import ReferenceSampler
 from dynaclr_strategies.oracles.sampler import CascadeOracle
+from dynaclr_strategies.sampler_descriptions import SamplerCase
 from dynaclr_strategies.subjects import run_law
 
 UNNUMBERED = {
@@ -61,6 +64,31 @@ def test_each_witness_is_caught(witness: Witness) -> None:
         assert Counter(caught.evidence.offenders) <= Counter(caught.evidence.anchors)
     else:
         assert caught.evidence is None
+
+
+NAMING = ("no-needless-repeat", "focal-concentration")
+"""Laws that name experiments and conditions, and apply where an axis is off."""
+
+
+@pytest.mark.parametrize(
+    "off", [("experiment_aware",), ("condition_balanced",), ("experiment_aware", "condition_balanced")]
+)
+def test_no_sentence_names_an_axis_that_is_off(off: tuple[str, ...]) -> None:
+    """Nobody has an experiment or a condition that is called None."""
+    beside: dict[str, Any] = {"experiment_aware": {"leaky": 0.0, "experiment_weights": None}}
+    said: dict[str, list[str]] = {}
+    for one in (one for one in WITNESSES if one.sampler.__module__ == "composition_witnesses"):
+        options = replace(one.case.options, **dict.fromkeys(off, False), **beside.get(off[0], {}))
+        for law in dict.fromkeys([one.law, *NAMING]) if isinstance(one.case, SamplerCase) else ():
+            try:
+                run_law(law, replace(one.case, options=options), one.sampler)
+            except InvariantViolation as problem:
+                said.setdefault(law, []).append(str(problem))
+            except (IndexError, RuntimeError):
+                continue  # a defect that needs the axis
+    assert {"fair-pass", "focal-uniform", "focal-hpi-uniform", *NAMING} <= set(said)
+    # What `explain` tells of an axis that is off is None.
+    assert [text for law, texts in said.items() for text in texts if "None" in text and law != "explained"] == []
 
 
 def innocent(evidence: BatchEvidence) -> list[int]:

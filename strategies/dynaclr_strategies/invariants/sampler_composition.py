@@ -12,7 +12,15 @@ from typing import Any
 import pandas as pd
 
 from dynaclr_strategies.invariants.base import invariant
-from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, blame, observed, span
+from dynaclr_strategies.invariants.sampler_runs import (
+    Batch,
+    MakeSampler,
+    blame,
+    observed,
+    pool_name,
+    span,
+    stratum_name,
+)
 from dynaclr_strategies.oracles.sampler import CascadeOracle, floor_and_ceiling, meant
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
 
@@ -55,8 +63,11 @@ def _hold(
 def _mixture(oracle: CascadeOracle, batch: Batch) -> Problem:
     """Return the complaint that experiments are mixed wrongly: too many strangers, or too many of the largest one."""
     members = Counter(oracle.group(anchor) for anchor in batch.anchors)
-    seen = f"anchors by experiment {dict(members)}"
-    expected = f"{oracle.num_primary} of one of {oracle.groups} and {oracle.num_leaked} of its others"
+    if oracle.options.experiment_aware:
+        seen = f"anchors by experiment {dict(members)}"
+        expected = f"{oracle.num_primary} of one of {oracle.groups} and {oracle.num_leaked} of its others"
+    else:
+        seen, expected = f"{len(batch.anchors)} anchors", str(oracle.num_primary)
     largest = max(members, key=members.__getitem__, default=None)
     too_many_strangers = len(batch.anchors) - members[largest] > oracle.num_leaked
     return seen, expected, [a for a in batch.anchors if (oracle.group(a) != largest) == too_many_strangers]
@@ -131,7 +142,7 @@ def _quota(oracle: CascadeOracle, batch: Batch, owner: Label | None) -> Problem 
     for condition, expected in quotas.items():
         if counts[condition] not in floor_and_ceiling(expected):
             allowed = " or ".join(str(n) for n in sorted(set(floor_and_ceiling(expected))))
-            seen = f"{counts[condition]} anchors of condition {condition!r} in a batch of {owner!r}"
+            seen = f"{counts[condition]} anchors of condition {condition!r} in a batch of {pool_name(owner)}"
             return seen, f"{allowed} ({float(expected):.4g} of {oracle.num_primary} primary anchors)", crowd
     return None
 
@@ -163,15 +174,18 @@ def _concentrated(oracle: CascadeOracle, batch: Batch, owner: Label | None) -> P
         focal = meant(account.attrs["focal_hpi"])
         if focal not in allowed:
             near, serving = oracle.in_window(primary, focal), sorted(map(float, allowed))
-            return f"focal HPI {float(focal)!r}", f"one of {serving}, which serve all conditions of {owner!r}", near
+            expected = f"one of {serving}, which serve all conditions of {pool_name(owner)}"
+            return f"focal HPI {float(focal)!r}", expected, near
         candidates = [focal]
     if not oracle.num_focal or any(serves(oracle, owner, by_condition, focal) for focal in candidates):
         return None
     inside = oracle.in_window(primary, candidates[0])
     count = {c: len(oracle.in_window(members, candidates[0])) for c, members in by_condition.items()}
+    held = f"{count} anchors by condition" if oracle.options.condition_balanced else f"{len(inside)} anchors"
+    expected = f"{oracle.num_focal} of {oracle.num_primary}, shared out over the conditions"
     return (
-        f"{count} anchors by condition within {oracle.options.temporal_window_hours} h of {float(candidates[0])} h",
-        f"{oracle.num_focal} of {oracle.num_primary}, shared out over the conditions, as far as {owner!r} has them",
+        f"{held} within {oracle.options.temporal_window_hours} h of {float(candidates[0])} h",
+        f"{expected}, as far as {pool_name(owner)} has them",
         [anchor for anchor in primary if anchor not in inside],
     )
 
@@ -237,7 +251,7 @@ def _pools(oracle: CascadeOracle, batch: Batch, owner: Label | None) -> list[tup
     pools = [("the leaked anchors", leaked, oracle.others(owner))]
     for condition, stratum in oracle.strata[owner].items():
         drawn = [anchor for anchor in primary if oracle.condition(anchor) == condition]
-        pools.append((f"stratum {owner!r}, {condition!r}", drawn, stratum))
+        pools.append((stratum_name(owner, condition), drawn, stratum))
     return [pool for pool in pools if pool[1]]
 
 

@@ -26,7 +26,9 @@ from dynaclr_strategies.invariants.sampler_runs import (
     at_epoch,
     blame,
     global_batches,
+    pool_name,
     span,
+    stratum_name,
 )
 from dynaclr_strategies.oracles.sampler import CascadeOracle, floor_and_ceiling
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
@@ -168,7 +170,7 @@ def check_condition_unbiased(
             # A quota is its floor plus a coin that falls with the probability of the rest.
             if is_improbable(drawn[group, condition] - whole * mine, mine, quota - whole):
                 raise InvariantViolation(
-                    f"{mine} batches of experiment {group!r}",
+                    f"{mine} batches of {pool_name(group)}",
                     f"{drawn[group, condition] / mine:.4f} anchors of condition {condition!r} in the mean",
                     f"{float(quota):.4f}",
                     "condition-unbiased",
@@ -201,7 +203,7 @@ def check_fair_pass(make_sampler: MakeSampler, table: pd.DataFrame, options: Sam
                 least, most = min(stratum, key=counts.__getitem__), max(stratum, key=counts.__getitem__)
                 if counts[most] - counts[least] > 1:
                     seen = f"anchor {most} was drawn {counts[most]} times and anchor {least} {counts[least]} times"
-                    detail = f", stratum {owners[0]!r}, {condition!r}"
+                    detail = f", {stratum_name(owners[0], condition)}"
                     raise blame(batch, seen, "numbers that differ by at most one", "fair-pass", [most], detail=detail)
     if not clear:
         raise UndecidedError(_UNCLEAR)
@@ -230,7 +232,7 @@ def check_plain_when_global(
             raise UndecidedError(_UNCLEAR)
         for group in oracle.groups:
             for condition, stratum in oracle.strata[group].items():
-                where = f"{sum(drawn[a] for a in stratum)} draws of stratum {group!r}, {condition!r}"
+                where = f"{sum(drawn[a] for a in stratum)} draws of {stratum_name(group, condition)}"
                 _check_uniform(where, stratum, drawn, oracle)
 
 

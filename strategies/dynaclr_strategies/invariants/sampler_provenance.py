@@ -88,7 +88,8 @@ def _check_times(
     for condition, quota in drawn.items():
         mine = [row for row in near if row["condition"] == condition]
         share = Fraction(oracle.num_focal * quota, oracle.num_primary)
-        allowed, detail = {math.floor(share), math.ceil(share)}, f", condition {condition!r}"
+        allowed = {math.floor(share), math.ceil(share)}
+        detail = "" if _none(condition) is None else f", condition {condition!r}"
         what = f"{len(mine)} focal anchors in {sorted(allowed)}"
         _same(batch, what, len(mine) in allowed, True, mine, detail)
         stratum = oracle.strata[owner][_none(condition)]

@@ -25,7 +25,9 @@ __all__ = [
     "global_batches",
     "observed",
     "on_ranks",
+    "pool_name",
     "span",
+    "stratum_name",
     "transcript",
 ]
 
@@ -139,6 +141,17 @@ def global_batches(
             produced += 1
         if produced >= wanted or not hasattr(sampler, "set_epoch"):
             return
+
+
+def pool_name(group: Label | None) -> str:
+    """Return what an experiment is called in a sentence, also where the axis is off."""
+    return "the table" if group is None else f"experiment {group!r}"
+
+
+def stratum_name(group: Label | None, condition: Label | None) -> str:
+    """Return what a stratum is called in a sentence, without the axes that are off."""
+    labels = [repr(label) for label in (group, condition) if label is not None]
+    return f"stratum {', '.join(labels)}" if labels else pool_name(None)
 
 
 def span(fewest: int, most: int) -> str:

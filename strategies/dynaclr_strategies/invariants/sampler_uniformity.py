@@ -20,7 +20,7 @@ import pandas as pd
 from dynaclr_strategies.invariants.base import InvariantViolation, UndecidedError, invariant
 from dynaclr_strategies.invariants.sampler_composition import serves
 from dynaclr_strategies.invariants.sampler_distribution import DRAWN_BATCHES, is_improbable
-from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, global_batches
+from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, global_batches, pool_name, stratum_name
 from dynaclr_strategies.oracles.sampler import CascadeOracle, meant
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
 
@@ -160,7 +160,7 @@ def check_focal_quota_unbiased(
         for condition, drawn in members.items():
             share = Fraction(oracle.num_focal * len(drawn), oracle.num_primary)
             near = sum(row["time"] in {"focal", "widened"} for row in drawn)
-            what = f"focal quota of {owner!r}, {condition!r} rounded up"
+            what = f"focal quota of {stratum_name(owner, condition)} rounded up"
             tally.add(what, near - math.floor(share), share - math.floor(share))
     tally.check("focal-quota-unbiased")
 
@@ -198,7 +198,7 @@ def check_focal_hpi_uniform(
             raise UndecidedError("not every batch shows its focal HPI, and there is no explain")
         owner, values, focal = shown
         for value in values:
-            tally.add(f"focal HPI {float(value)} in {owner!r}", int(value == focal), Fraction(1, len(values)))
+            tally.add(f"focal HPI {float(value)} in {pool_name(owner)}", int(value == focal), Fraction(1, len(values)))
     tally.check("focal-hpi-uniform")
 
 
