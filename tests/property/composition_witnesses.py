@@ -348,6 +348,20 @@ class FocalRestToTheFirst(ReferenceSampler):
         return super().round(expected, 0.0)
 
 
+BETWEEN_TWO_TIMES = case(
+    table_of(("a", "c", (0.0, 9.0), 8), ("a", "d", (0.0, 9.0), 8)),
+    temporal_enrichment=True,
+    temporal_window_hours=0.0,
+)
+
+
+@witness("focal-quota-unbiased", BETWEEN_TWO_TIMES)
+class FocalRestInSecret(FocalRestToTheFirst):
+    """Rounds the focal quotas with the same offset in every batch, and explains nothing."""
+
+    explain = property()  # type: ignore[assignment] # it is there, but cannot be had
+
+
 @witness("focal-uniform", replace(ENRICHED, table=table_of(("a", "c", (0.0,), 24))))
 class FirstRowsOfTheWindow(ReferenceSampler):
     """Takes the anchors of the window in the order of the table."""
@@ -368,3 +382,42 @@ class NearestOfTheWindow(ReferenceSampler):
     ) -> list[tuple[int, str | None]]:
         by_time = sorted(rng.sample(stratum, len(stratum)), key=lambda anchor: self.distance(anchor, focal))
         return [(anchor, self.label(anchor, focal)) for anchor in by_time[:near]]
+
+
+@witness("focal-uniform", replace(ENRICHED, table=table_of(("a", "c", (0.0,), 24))))
+class FirstRowsInSecret(FirstRowsOfTheWindow):
+    """Takes the anchors of the window in the order of the table, and explains nothing."""
+
+    explain = property()  # type: ignore[assignment] # it is there, but cannot be had
+
+
+@witness("focal-uniform", replace(ENRICHED, table=table_of(("a", "c", tuple(i / 4 for i in range(24)), 3))))
+class NearestInSecret(NearestOfTheWindow):
+    """Takes the anchors of the window that are nearest to the focal HPI, and explains nothing."""
+
+    explain = property()  # type: ignore[assignment] # it is there, but cannot be had
+
+
+ONE_GLOBAL = case(
+    table_of(("a", "c", (0.0, 9.0), 8)), batch_size=4, temporal_enrichment=True, temporal_window_hours=0.0
+)
+
+
+@witness("focal-uniform", ONE_GLOBAL)
+class OneOrderForBoth(ReferenceSampler):
+    """Takes focal and global anchors out of one order, so that few of the global ones lie in the window."""
+
+    def draw_near(
+        self, stratum: list[int], quota: int, near: int, focal: Fraction, taken: list[int], rng: random.Random
+    ) -> list[tuple[int, str | None]]:
+        order = rng.sample(stratum, len(stratum))
+        first = sorted(order, key=lambda anchor: self.distance(anchor, focal))[:near]
+        others = [anchor for anchor in order if anchor not in first][: quota - near]
+        return [*((anchor, self.label(anchor, focal)) for anchor in first), *((anchor, "global") for anchor in others)]
+
+
+@witness("focal-uniform", ONE_GLOBAL)
+class OneOrderInSecret(OneOrderForBoth):
+    """Takes focal and global anchors out of one order, and explains nothing."""
+
+    explain = property()  # type: ignore[assignment] # it is there, but cannot be had

@@ -116,6 +116,13 @@ class _Mixing(_Silent):
         ("plain-when-global", _Silent, {"leaky": 0.5}, "no batch shows which experiment it belongs to"),
         ("leak-uniform", _Silent, {"leaky": 0.5}, "as many anchors leak as do not"),
         ("experiment-order", _Silent, {"leaky": 0.5}, "not every batch shows which experiment it belongs to"),
+        (
+            "focal-uniform",
+            _Silent,
+            {"temporal_enrichment": True, "temporal_window_hours": 0.0, "experiment_weights": (("b", 1.0),)},
+            "there is no explain, and no stratum with enough anchors around every focal HPI",
+        ),
+        ("focal-quota-unbiased", _Silent, {"temporal_enrichment": True}, "not every batch shows its focal HPI"),
         ("experiment-order", _Mixing, {}, "there are batches that belong to no experiment"),
     ],
 )

@@ -7,11 +7,14 @@ here, and 0.06 where the sampler has to explain each.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from dynaclr_strategies import INVARIANTS, InvariantViolation
+from dynaclr_strategies.conformance import Claims
+from dynaclr_strategies.conformance.contract import Contract
 from dynaclr_strategies.invariants.sampler_distribution import DRAWN_BATCHES
 from dynaclr_strategies.oracles.reference_sampler import ReferenceSampler
 from dynaclr_strategies.oracles.sampler import CascadeOracle
@@ -64,7 +67,24 @@ def _check(law: str, case: SamplerCase, make: Any, batches: int) -> None:
 @pytest.mark.parametrize(("law", "case"), [(law, case) for law, cases in CASES.items() for case in cases])
 def test_many_batches(law: str, case: SamplerCase) -> None:
     """Every share is what it should be, within a few hundredths."""
-    _check(law, case, make_flexible, EXPLAINED if "explain" in INVARIANTS[law].needs else BATCHES)
+    _check(law, case, make_flexible, EXPLAINED if law in {"focal-quota-unbiased", "focal-uniform"} else BATCHES)
+
+
+def _silent(table: Any, options: SamplerOptions) -> Any:
+    """Return our sampler as one that explains nothing."""
+    return Contract.of(make_flexible, "silent", Claims(explain=False)).make(table, options)
+
+
+TWO_TIMES = TableDescription(
+    strata=tuple(replace(stratum, hpi=(0.0, 9.0), cells=8) for stratum in TABLE.strata if stratum.experiment != "f")
+)
+
+
+@pytest.mark.parametrize("law", ["focal-quota-unbiased", "focal-uniform"])
+def test_many_batches_of_a_sampler_that_explains_nothing(law: str) -> None:
+    """What its batches show by themselves is as it should be."""
+    options = SamplerOptions(batch_size=7, temporal_enrichment=True, temporal_window_hours=0.0)
+    _check(law, SamplerCase(table=TWO_TIMES, options=options), _silent, EXPLAINED)
 
 
 class _Leaning(ReferenceSampler):

@@ -93,6 +93,14 @@ def _pointed(case: SamplerCase) -> SamplerCase:
     return replace(case, options=replace(case.options, **changes))
 
 
+def _between_two_times(case: SamplerCase) -> SamplerCase:
+    """Let batches show their focal HPI and, by how much of them is of that time, their focal quotas."""
+    strata = tuple(replace(stratum, hpi=(0.0, 9.0), cells=8, lineages=None) for stratum in case.table.strata)
+    changes: dict[str, Any] = {"temporal_window_hours": 0.0, "temporal_global_fraction": 0.3, "leaky": 0.0}
+    options = replace(case.options, **changes)
+    return replace(case, table=replace(case.table, strata=strata), options=options)
+
+
 PLANS: dict[str, Plan] = {
     "len-matches-iteration": _plan(needs=("length",)),
     "single-experiment": _plan("experiment"),
@@ -116,7 +124,7 @@ PLANS: dict[str, Plan] = {
     "lineage-exclusive": _plan("exclusive", perhaps=_sharing),
     "leak-uniform": _plan("experiment", "leak", off=("exclusive",), adjust=_leaking, costly=True),
     "focal-hpi-uniform": _plan("time", costly=True, perhaps=_pointed),
-    "focal-quota-unbiased": _plan("condition", "time", off=("exclusive",), costly=True),
+    "focal-quota-unbiased": _plan("condition", "time", off=("exclusive",), costly=True, perhaps=_between_two_times),
     "focal-uniform": _plan("time", off=("exclusive",), costly=True),
 }
 """What a law needs beyond the claims that everybody makes; a law that is not here is about every case."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable
 from fractions import Fraction
+from functools import lru_cache, partial
 from typing import Any
 
 import pandas as pd
@@ -21,6 +22,7 @@ from dynaclr_strategies.invariants.base import InvariantViolation, UndecidedErro
 from dynaclr_strategies.invariants.sampler_composition import serves
 from dynaclr_strategies.invariants.sampler_distribution import DRAWN_BATCHES, is_improbable
 from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, global_batches, pool_name, stratum_name
+from dynaclr_strategies.invariants.sampler_windows import Draw, focal_numbers
 from dynaclr_strategies.oracles.sampler import CascadeOracle, meant
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
 
@@ -32,7 +34,10 @@ __all__ = [
     "check_leak_uniform",
 ]
 
-Rows = list[dict[str, Any]]
+_HIDDEN_FOCUS = "not every batch shows its focal HPI, and there is no explain"
+"""Those that do would be no fair sample of all."""
+
+Rows = list[dict[Any, Any]]
 
 
 class _Tally:
@@ -57,14 +62,6 @@ class _Tally:
                 raise InvariantViolation(
                     f"{trials} batches", seen, f"about {float(self.expected[what]):.1f} times", law
                 )
-
-
-def _accounts(
-    make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int
-) -> Iterable[tuple[Rows, float | None]]:
-    for batch in global_batches(make_sampler, table, options, batches):
-        account = batch.sampler.explain(batch.number, epoch=batch.epoch)
-        yield account.to_dict("records"), account.attrs["focal_hpi"]
 
 
 def _primary(rows: Rows, oracle: CascadeOracle) -> tuple[Label | None, dict[Label | None, Rows]]:
@@ -146,7 +143,6 @@ def check_leak_uniform(
 @invariant(
     "focal-quota-unbiased",
     subject="sampler",
-    needs=("explain",),
     when="temporal_enrichment and no exclusive_by",
     applies=_is_plainly_enriched,
 )
@@ -154,15 +150,45 @@ def check_focal_quota_unbiased(
     make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int = DRAWN_BATCHES
 ) -> None:
     """Over batches each condition's number of focal anchors is in the mean exactly its share of them."""
-    oracle, tally = CascadeOracle(table, options), _Tally()
-    for rows, _ in _accounts(make_sampler, table, options, batches):
+    oracle, tally, is_silent = CascadeOracle(table, options), _Tally(), False
+    for batch in global_batches(make_sampler, table, options, batches):
+        account = batch.provenance()
+        if account is None:
+            is_silent = True
+            _add_shown_quotas(tally, oracle, batch)
+            continue
+        rows: Rows = account.to_dict("records")
         owner, members = _primary(rows, oracle)
         for condition, drawn in members.items():
             share = Fraction(oracle.num_focal * len(drawn), oracle.num_primary)
             near = sum(row["time"] in {"focal", "widened"} for row in drawn)
             what = f"focal quota of {stratum_name(owner, condition)} rounded up"
             tally.add(what, near - math.floor(share), share - math.floor(share))
+    if is_silent and not tally.trials:
+        raise UndecidedError("there is no explain, and no window shows how many of its anchors are focal")
     tally.check("focal-quota-unbiased")
+
+
+def _add_shown_quotas(tally: _Tally, oracle: CascadeOracle, batch: Batch) -> None:
+    """Add a coin for each window that has to hold another anchor where the focal quota was rounded up."""
+    shown = _shown_focus(batch, oracle)
+    if shown is None:
+        raise UndecidedError(_HIDDEN_FOCUS)
+    owner, _, focal = shown
+    for condition, drawn in _by_condition(oracle, batch, owner).items():
+        draw = Draw(oracle, tuple(oracle.strata[owner][condition]), len(drawn), frozenset({focal}))
+        if len(set(drawn)) == len(drawn) and draw.is_from_windows:
+            few = min(number for number, _ in focal_numbers(oracle, len(drawn)))
+            what = f"focal quota of {stratum_name(owner, condition)}, or a global anchor, above {few} in the window"
+            tally.add(what, int(len(oracle.in_window(drawn, focal)) > few), draw.of_more_than_the_floor)
+
+
+def _by_condition(oracle: CascadeOracle, batch: Batch, owner: Label | None) -> dict[Label | None, list[int]]:
+    """Return a batch's primary anchors by condition."""
+    members: dict[Label | None, list[int]] = {}
+    for anchor in oracle.split(batch.anchors, owner)[0]:
+        members.setdefault(oracle.condition(anchor), []).append(anchor)
+    return members
 
 
 def _shown_focus(batch: Batch, oracle: CascadeOracle) -> tuple[Label | None, set[Fraction], Fraction] | None:
@@ -170,9 +196,7 @@ def _shown_focus(batch: Batch, oracle: CascadeOracle) -> tuple[Label | None, set
     owners, account = batch.owner(oracle), batch.provenance()
     if len(owners) != 1 or (account is None and oracle.num_leaked >= oracle.num_primary):
         return None
-    members: dict[Label | None, list[int]] = {}
-    for anchor in oracle.split(batch.anchors, owners[0])[0]:
-        members.setdefault(oracle.condition(anchor), []).append(anchor)
+    members = _by_condition(oracle, batch, owners[0])
     values = oracle.focal_values(owners[0], members)
     if account is not None:
         return owners[0], values, meant(account.attrs["focal_hpi"])
@@ -194,8 +218,7 @@ def check_focal_hpi_uniform(
     for batch in global_batches(make_sampler, table, options, batches):
         shown = _shown_focus(batch, oracle)
         if shown is None:
-            # Those that are clear would be no fair sample.
-            raise UndecidedError("not every batch shows its focal HPI, and there is no explain")
+            raise UndecidedError(_HIDDEN_FOCUS)
         owner, values, focal = shown
         for value in values:
             tally.add(f"focal HPI {float(value)} in {pool_name(owner)}", int(value == focal), Fraction(1, len(values)))
@@ -205,7 +228,6 @@ def check_focal_hpi_uniform(
 @invariant(
     "focal-uniform",
     subject="sampler",
-    needs=("explain",),
     when="temporal_enrichment and no exclusive_by",
     applies=_is_plainly_enriched,
 )
@@ -214,25 +236,63 @@ def check_focal_uniform(
 ) -> None:
     """Focal anchors are drawn uniformly from the window and the others uniformly from what remains of the stratum."""
     oracle, tally = CascadeOracle(table, options), _Tally()
-    for rows, focal in _accounts(make_sampler, table, options, batches):
-        owner, members = _primary(rows, oracle)
-        for condition, drawn in members.items():
-            stratum = oracle.strata[owner][condition]
-            if focal is None or len(drawn) > len(stratum):
-                continue  # crowded strata repeat anchors by turns, which another law checks
-            near = {row["anchor"] for row in drawn if row["time"] in {"focal", "widened"}}
-            window = oracle.in_window(stratum, focal)
-            if len(window) > len(near):
-                probability = Fraction(len(near), len(window))
-                middle = meant(focal)
-                nearest = min(oracle.distance(anchor, middle) for anchor in window)
-                for anchor in window:
-                    tally.add(f"anchor {anchor} focal", int(anchor in near), probability)
-                    # By itself an anchor may be focal as often as it should be, though only at its own time.
-                    if oracle.distance(anchor, middle) == nearest:
-                        tally.add("an anchor nearest to the focal HPI focal", int(anchor in near), probability)
-            rest = [anchor for anchor in stratum if anchor not in near]
-            others = {row["anchor"] for row in drawn} - near
-            for anchor in rest:
-                tally.add(f"anchor {anchor} global", int(anchor in others), Fraction(len(others), len(rest)))
+    draw_of = lru_cache(maxsize=None)(partial(Draw, oracle))
+    is_silent = False
+    for batch in global_batches(make_sampler, table, options, batches):
+        account = batch.provenance()
+        if account is None:
+            is_silent = True
+            _add_unexplained(tally, oracle, batch, draw_of)
+        else:
+            rows: Rows = account.to_dict("records")
+            _add_explained(tally, oracle, rows, account.attrs["focal_hpi"])
+    if is_silent and not tally.trials:
+        raise UndecidedError("there is no explain, and no stratum with enough anchors around every focal HPI")
     tally.check("focal-uniform")
+
+
+def _add_explained(tally: _Tally, oracle: CascadeOracle, rows: Rows, focal: float | None) -> None:
+    """Add a coin for each anchor of a batch's strata that may have been focal, and each that may have been global."""
+    owner, members = _primary(rows, oracle)
+    for condition, drawn in members.items():
+        stratum = oracle.strata[owner][condition]
+        if focal is None or len(drawn) > len(stratum):
+            continue  # crowded strata repeat anchors by turns, which another law checks
+        near = {row["anchor"] for row in drawn if row["time"] in {"focal", "widened"}}
+        window = oracle.in_window(stratum, focal)
+        if len(window) > len(near):
+            probability = Fraction(len(near), len(window))
+            middle = meant(focal)
+            nearest = min(oracle.distance(anchor, middle) for anchor in window)
+            for anchor in window:
+                tally.add(f"anchor {anchor} focal", int(anchor in near), probability)
+                # By itself an anchor may be focal as often as it should be, though only at its own time.
+                if oracle.distance(anchor, middle) == nearest:
+                    tally.add("an anchor nearest to the focal HPI focal", int(anchor in near), probability)
+        rest = [anchor for anchor in stratum if anchor not in near]
+        others = {row["anchor"] for row in drawn} - near
+        for anchor in rest:
+            probability = Fraction(len(others), len(rest))
+            tally.add(f"anchor {anchor} global", int(anchor in others), probability)
+            # And global as often as it should be, though only where others are focal.
+            if anchor in window:
+                tally.add("an anchor of the window global", int(anchor in others), probability)
+
+
+def _add_unexplained(tally: _Tally, oracle: CascadeOracle, batch: Batch, draw_of: Callable[..., Draw]) -> None:
+    """Add a coin for each thing that a batch shows by itself: which anchors it holds, and how far apart they lie."""
+    owners = batch.owner(oracle)
+    if len(owners) != 1:
+        return  # which depends on how many anchors of each experiment there are, not on which ones
+    members = _by_condition(oracle, batch, owners[0])
+    values = frozenset(oracle.focal_values(owners[0], members))
+    for condition, drawn in members.items():
+        draw = draw_of(tuple(oracle.strata[owners[0]][condition]), len(drawn), values)
+        if len(set(drawn)) < len(drawn) or not draw.is_from_windows:
+            continue
+        for anchor, probability in draw.of_each.items():
+            tally.add(f"anchor {anchor} drawn", int(anchor in drawn), probability)
+        times = [oracle.hpi(anchor) for anchor in drawn]
+        for hours, probability in draw.of_spreads.items():
+            what = f"what was drawn of {stratum_name(owners[0], condition)} no more than {float(hours)} h apart"
+            tally.add(what, int(max(times) - min(times) <= hours), probability)

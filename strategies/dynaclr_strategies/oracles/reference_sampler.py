@@ -251,7 +251,8 @@ class ReferenceSampler:
         new = self.one_per_lineage([anchor for anchor in by_time if anchor not in free], free)
         first = (free + new + [anchor for anchor in by_time if anchor not in free + new])[:near]
         taken += first
-        rest = [anchor for anchor in order if anchor not in first]
+        # In an order of their own: of the first one, those that come early are focal.
+        rest = [anchor for anchor in rng.sample(stratum, len(stratum)) if anchor not in first]
         others = self.take(rest, quota - near, taken, rest, tuple(first)) if rest else []
         taken += others
         return [*((a, self.label(a, focal)) for a in first), *((a, "global") for a in others)]
