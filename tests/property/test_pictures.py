@@ -23,7 +23,7 @@ from dynaclr_strategies import InvariantViolation, sampler_cases, two_experiment
 from dynaclr_strategies.cases import DatasetCase, IndexCase
 from dynaclr_strategies.codec import Plain
 from dynaclr_strategies.descriptions import FovDescription, RegistryDescription, TrackDescription, WellDescription
-from dynaclr_strategies.invariants.evidence import BatchEvidence, Evidence, PatchEvidence, TracksEvidence
+from dynaclr_strategies.invariants.evidence import BatchEvidence, DrawsEvidence, Evidence, PatchEvidence, TracksEvidence
 from dynaclr_strategies.loss_descriptions import EmbeddingsDescription, LossCase, RowDescription
 from dynaclr_strategies.reproduction.attached import FailedCase, check_law, leaves
 from dynaclr_strategies.reproduction.pictures import draw_picture
@@ -122,6 +122,18 @@ def test_a_law_about_sequences_shows_the_table() -> None:
     assert any("no single batch breaks this law" in text for text in check_readable(draw(PLAIN, None)))
 
 
+def test_what_many_batches_draw_wrongly_is_marked_in_the_table() -> None:
+    """Every anchor that is drawn too often or too rarely has its ring, and the first of many their numbers."""
+    figure = draw(PLAIN, DrawsEvidence((3, 5, 8)))
+    texts = check_readable(figure)
+    assert any("no single batch breaks this law" in text for text in texts)
+    assert any("rows 3, 5, 8 of the table" in text for text in texts)
+    assert {"3", "5", "8"} <= set(texts)
+    assert len(points(figure, "breaks the law (number: row of the table)")) == 3
+    texts = check_readable(draw(PLAIN, DrawsEvidence(tuple(range(32)))))
+    assert any("22, 23 and 8 more of the table" in " ".join(text.split()) for text in texts)
+
+
 ROW = st.one_of(st.integers(-2, 40), st.integers(0, 5).map(np.int64), st.sampled_from(["row", None, 1.5]))
 
 
@@ -130,6 +142,7 @@ ROW = st.one_of(st.integers(-2, 40), st.integers(0, 5).map(np.int64), st.sampled
 def test_every_sampler_case_has_a_picture(case: SamplerCase, batch: list[Any], blamed: int, seen: str) -> None:
     """Whatever the table, and whatever a broken sampler yields."""
     check_readable(draw(case, BatchEvidence(tuple(batch), tuple(batch[:blamed])), seen=seen * 9))
+    check_readable(draw(case, DrawsEvidence(tuple(range(case.table.size))[:: 1 + blamed]), seen=seen * 9))
 
 
 def test_odd_names_and_novels_can_be_read() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 from witnesses import WITNESSES, Witness
 
 from dynaclr_strategies.invariants import INVARIANTS, InvariantViolation, sampler
-from dynaclr_strategies.invariants.evidence import BatchEvidence
+from dynaclr_strategies.invariants.evidence import BatchEvidence, DrawsEvidence
 from dynaclr_strategies.oracles.reference_sampler import ReferenceSampler
 from dynaclr_strategies.oracles.sampler import CascadeOracle
 from dynaclr_strategies.sampler_descriptions import SamplerCase
@@ -29,6 +30,17 @@ UNNUMBERED = {
     "leak-uniform",
     "resume-on-ranks",
     "state-refused",
+}
+OF_MANY_BATCHES = {
+    "condition-unbiased",
+    "experiment-order",
+    "experiment-share",
+    "experiment-unbiased",
+    "focal-hpi-uniform",
+    "focal-quota-unbiased",
+    "focal-uniform",
+    "leak-uniform",
+    "plain-when-global",
 }
 LAWS = [law for law in INVARIANTS.values() if law.subject == "sampler"]
 
@@ -56,8 +68,15 @@ def test_each_witness_is_caught(witness: Witness) -> None:
     caught = violation(witness)
     assert caught.law == witness.law
     assert str(caught).startswith(f"{caught.where}: {caught.seen}, but should be")
-    if witness.law == "life":
-        assert caught.evidence is None
+    if witness.law in OF_MANY_BATCHES and not caught.seen.startswith("an anchor"):
+        assert isinstance(caught.evidence, DrawsEvidence)
+        assert set(caught.evidence.anchors) <= set(range(witness.case.table.size))
+        # What is said of one anchor is marked at that anchor, all else at several.
+        named = re.match(r"(?:\d+ of )?anchor (\d+)", caught.seen)
+        assert caught.evidence.anchors == (int(named[1]),) if named else len(caught.evidence.anchors) > 1
+    elif witness.law == "life":
+        batches = caught.seen.startswith("[") and caught.expected.startswith("[")
+        assert isinstance(caught.evidence, BatchEvidence) == batches
     elif caught.where.startswith("batch "):
         assert isinstance(caught.evidence, BatchEvidence)
         assert caught.evidence.anchors

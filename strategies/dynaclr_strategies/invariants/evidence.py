@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-__all__ = ["BatchEvidence", "Evidence", "PatchEvidence", "TracksEvidence"]
+__all__ = ["BatchEvidence", "DrawsEvidence", "Evidence", "PatchEvidence", "TracksEvidence"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,19 @@ class BatchEvidence:
 
     anchors: tuple[int, ...]
     offenders: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class DrawsEvidence:
+    """Anchors that many batches together hold too often or too rarely.
+
+    Attributes
+    ----------
+    anchors
+        Rows of the anchor table.
+    """
+
+    anchors: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -64,4 +77,4 @@ class PatchEvidence:
     channels: tuple[str, ...]
 
 
-Evidence = BatchEvidence | TracksEvidence | PatchEvidence
+Evidence = BatchEvidence | DrawsEvidence | TracksEvidence | PatchEvidence

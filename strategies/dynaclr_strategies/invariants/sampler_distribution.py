@@ -18,6 +18,7 @@ from fractions import Fraction
 import pandas as pd
 
 from dynaclr_strategies.invariants.base import InvariantViolation, UndecidedError, invariant
+from dynaclr_strategies.invariants.evidence import DrawsEvidence
 from dynaclr_strategies.invariants.nearness import used
 from dynaclr_strategies.invariants.sampler_runs import (
     Batch,
@@ -104,6 +105,7 @@ def check_experiment_share(make_sampler: MakeSampler, table: pd.DataFrame, optio
                     f"{certain} of {len(batches)} batches belong to {group!r}",
                     f"{span(fewest, most)} of {oracle.num_batches}, as its share is {float(oracle.share(group)):.4g}",
                     "experiment-share",
+                    evidence=DrawsEvidence(tuple(oracle.pools[group])),
                 )
 
 
@@ -135,6 +137,7 @@ def check_experiment_unbiased(
                 f"{owned[group] / epochs:.4f} batches of experiment {group!r} in the mean",
                 f"{float(share):.4f}",
                 "experiment-unbiased",
+                evidence=DrawsEvidence(tuple(oracle.pools[group])),
             )
 
 
@@ -174,6 +177,7 @@ def check_condition_unbiased(
                     f"{drawn[group, condition] / mine:.4f} anchors of condition {condition!r} in the mean",
                     f"{float(quota):.4f}",
                     "condition-unbiased",
+                    evidence=DrawsEvidence(tuple(oracle.strata[group][condition])),
                 )
 
 
@@ -245,4 +249,5 @@ def _check_uniform(where: str, stratum: list[int], drawn: Counter[int], oracle: 
     for name, members in sets:
         seen, share = sum(drawn[anchor] for anchor in members), Fraction(len(members), len(stratum))
         if is_improbable(seen, total, share):
-            raise InvariantViolation(where, f"{seen} {name}", f"about {float(total * share):.1f}", "plain-when-global")
+            expected, evidence = f"about {float(total * share):.1f}", DrawsEvidence(tuple(members))
+            raise InvariantViolation(where, f"{seen} {name}", expected, "plain-when-global", evidence=evidence)

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from dynaclr_strategies.invariants.base import InvariantViolation, invariant
+from dynaclr_strategies.invariants.evidence import BatchEvidence
 from dynaclr_strategies.invariants.sampler_runs import MakeSampler, on_ranks
 from dynaclr_strategies.sampler_descriptions import LifeStep, SamplerOptions
 
@@ -132,7 +133,10 @@ class SamplerLife:
     def _equal(self, what: str, seen: Any, expected: Any) -> None:
         if seen != expected:
             where = f"step {self.steps_done}, epoch {self.epoch}, {self.ranks} ranks, {what}"
-            raise InvariantViolation(where, repr(seen), repr(expected), LAW)
+            evidence = None
+            if isinstance(seen, list) and isinstance(expected, list):
+                evidence = BatchEvidence(tuple(seen), tuple(anchor for anchor in seen if anchor not in expected))
+            raise InvariantViolation(where, repr(seen), repr(expected), LAW, evidence=evidence)
 
 
 @invariant(LAW, subject="life", needs=("set_epoch", "batch", "state_dict", "load_state_dict", "__len__", "ranks"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache, partial
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from dynaclr_strategies.invariants.base import InvariantViolation, UndecidedError, invariant
+from dynaclr_strategies.invariants.evidence import DrawsEvidence
 from dynaclr_strategies.invariants.sampler_composition import serves
 from dynaclr_strategies.invariants.sampler_distribution import DRAWN_BATCHES, is_improbable
 from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, global_batches, pool_name, stratum_name
@@ -47,9 +48,12 @@ class _Tally:
         self.seen: Counter[Any] = Counter()
         self.trials: Counter[Any] = Counter()
         self.expected: dict[Any, Fraction] = {}
+        self.anchors: dict[Any, tuple[int, ...]] = {}
 
-    def add(self, what: Any, happened: int, probability: Fraction) -> None:
-        """Add one coin."""
+    def add(self, what: Any, happened: int, probability: Fraction, anchors: Sequence[int] = ()) -> None:
+        """Add one coin, which is about some anchors."""
+        if what not in self.anchors:
+            self.anchors[what] = tuple(anchors)
         self.seen[what] += happened
         self.trials[what] += 1
         self.expected[what] = self.expected.get(what, Fraction(0)) + probability
@@ -59,9 +63,9 @@ class _Tally:
         for what, trials in self.trials.items():
             if is_improbable(self.seen[what], trials, self.expected[what] / trials):
                 seen = f"{what} {self.seen[what]} times"
-                raise InvariantViolation(
-                    f"{trials} batches", seen, f"about {float(self.expected[what]):.1f} times", law
-                )
+                expected, anchors = f"about {float(self.expected[what]):.1f} times", self.anchors[what]
+                evidence = DrawsEvidence(anchors) if anchors else None
+                raise InvariantViolation(f"{trials} batches", seen, expected, law, evidence=evidence)
 
 
 def _primary(rows: Rows, oracle: CascadeOracle) -> tuple[Label | None, dict[Label | None, Rows]]:
@@ -100,10 +104,15 @@ def check_experiment_order(
         for group, count in Counter(order).items():
             share = Fraction(count, len(order))
             for place, owner in enumerate(order):
-                tally.add(f"batch {place} of an epoch of {group!r}", int(owner == group), share)
+                tally.add(f"batch {place} of an epoch of {group!r}", int(owner == group), share, oracle.pools[group])
                 # Drawn without replacement, which only makes the tails lighter.
                 if place < len(order) // 2:
-                    tally.add(f"a batch in the first half of an epoch of {group!r}", int(owner == group), share)
+                    tally.add(
+                        f"a batch in the first half of an epoch of {group!r}",
+                        int(owner == group),
+                        share,
+                        oracle.pools[group],
+                    )
     tally.check("experiment-order")
 
 
@@ -136,7 +145,7 @@ def check_leak_uniform(
         # Beyond whole copies of all others, each anchor is drawn once or not at all.
         copies, rest = divmod(oracle.num_leaked, len(others))
         for anchor in others:
-            tally.add(f"anchor {anchor} leaked", leaked[anchor] - copies, Fraction(rest, len(others)))
+            tally.add(f"anchor {anchor} leaked", leaked[anchor] - copies, Fraction(rest, len(others)), [anchor])
     tally.check("leak-uniform")
 
 
@@ -163,7 +172,7 @@ def check_focal_quota_unbiased(
             share = Fraction(oracle.num_focal * len(drawn), oracle.num_primary)
             near = sum(row["time"] in {"focal", "widened"} for row in drawn)
             what = f"focal quota of {stratum_name(owner, condition)} rounded up"
-            tally.add(what, near - math.floor(share), share - math.floor(share))
+            tally.add(what, near - math.floor(share), share - math.floor(share), oracle.strata[owner][condition])
     if is_silent and not tally.trials:
         raise UndecidedError("there is no explain, and no window shows how many of its anchors are focal")
     tally.check("focal-quota-unbiased")
@@ -180,7 +189,7 @@ def _add_shown_quotas(tally: _Tally, oracle: CascadeOracle, batch: Batch) -> Non
         if len(set(drawn)) == len(drawn) and draw.is_from_windows:
             few = min(number for number, _ in focal_numbers(oracle, len(drawn)))
             what = f"focal quota of {stratum_name(owner, condition)}, or a global anchor, above {few} in the window"
-            tally.add(what, int(len(oracle.in_window(drawn, focal)) > few), draw.of_more_than_the_floor)
+            tally.add(what, int(len(oracle.in_window(drawn, focal)) > few), draw.of_more_than_the_floor, draw.stratum)
 
 
 def _by_condition(oracle: CascadeOracle, batch: Batch, owner: Label | None) -> dict[Label | None, list[int]]:
@@ -215,13 +224,18 @@ def check_focal_hpi_uniform(
 ) -> None:
     """Each focal HPI is drawn uniformly from the distinct values that serve every condition with a quota."""
     oracle, tally = CascadeOracle(table, options), _Tally()
+    of_time: dict[tuple[Label | None, Fraction], list[int]] = {}
+    for group, pool in oracle.pools.items():
+        for anchor in pool:
+            of_time.setdefault((group, oracle.hpi(anchor)), []).append(anchor)
     for batch in global_batches(make_sampler, table, options, batches):
         shown = _shown_focus(batch, oracle)
         if shown is None:
             raise UndecidedError(_HIDDEN_FOCUS)
         owner, values, focal = shown
         for value in values:
-            tally.add(f"focal HPI {float(value)} in {pool_name(owner)}", int(value == focal), Fraction(1, len(values)))
+            what = f"focal HPI {float(value)} in {pool_name(owner)}"
+            tally.add(what, int(value == focal), Fraction(1, len(values)), of_time[owner, value])
     tally.check("focal-hpi-uniform")
 
 
@@ -265,7 +279,7 @@ def _add_explained(tally: _Tally, oracle: CascadeOracle, rows: Rows, focal: floa
             middle = meant(focal)
             nearest = min(oracle.distance(anchor, middle) for anchor in window)
             for anchor in window:
-                tally.add(f"anchor {anchor} focal", int(anchor in near), probability)
+                tally.add(f"anchor {anchor} focal", int(anchor in near), probability, [anchor])
                 # By itself an anchor may be focal as often as it should be, though only at its own time.
                 if oracle.distance(anchor, middle) == nearest:
                     tally.add("an anchor nearest to the focal HPI focal", int(anchor in near), probability)
@@ -273,7 +287,7 @@ def _add_explained(tally: _Tally, oracle: CascadeOracle, rows: Rows, focal: floa
         others = {row["anchor"] for row in drawn} - near
         for anchor in rest:
             probability = Fraction(len(others), len(rest))
-            tally.add(f"anchor {anchor} global", int(anchor in others), probability)
+            tally.add(f"anchor {anchor} global", int(anchor in others), probability, [anchor])
             # And global as often as it should be, though only where others are focal.
             if anchor in window:
                 tally.add("an anchor of the window global", int(anchor in others), probability)
@@ -291,8 +305,8 @@ def _add_unexplained(tally: _Tally, oracle: CascadeOracle, batch: Batch, draw_of
         if len(set(drawn)) < len(drawn) or not draw.is_from_windows:
             continue
         for anchor, probability in draw.of_each.items():
-            tally.add(f"anchor {anchor} drawn", int(anchor in drawn), probability)
+            tally.add(f"anchor {anchor} drawn", int(anchor in drawn), probability, [anchor])
         times = [oracle.hpi(anchor) for anchor in drawn]
         for hours, probability in draw.of_spreads.items():
             what = f"what was drawn of {stratum_name(owners[0], condition)} no more than {float(hours)} h apart"
-            tally.add(what, int(max(times) - min(times) <= hours), probability)
+            tally.add(what, int(max(times) - min(times) <= hours), probability, draw.stratum)

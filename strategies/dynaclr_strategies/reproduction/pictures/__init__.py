@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dynaclr_strategies.codec import Plain
 from dynaclr_strategies.descriptions import RegistryDescription
 from dynaclr_strategies.invariants.base import INVARIANTS, InvariantViolation
-from dynaclr_strategies.invariants.evidence import BatchEvidence, PatchEvidence, TracksEvidence
+from dynaclr_strategies.invariants.evidence import BatchEvidence, DrawsEvidence, PatchEvidence, TracksEvidence
 from dynaclr_strategies.loss_descriptions import LossCase
 from dynaclr_strategies.reproduction.attached import FailedCase
 from dynaclr_strategies.sampler_descriptions import LifeCase, SamplerCase
@@ -51,7 +51,7 @@ def _paint(case: Plain, evidence: Any, headline: list[tuple[str, str]]) -> Figur
     if isinstance(evidence, PatchEvidence):
         return patches.draw_patches(headline, evidence)
     if isinstance(case, SamplerCase | LifeCase):
-        shown = evidence if isinstance(evidence, BatchEvidence) else None
+        shown = evidence if isinstance(evidence, BatchEvidence | DrawsEvidence) else None
         return batches.draw_batch(headline, case.frame(), case.options, shown)
     registry = _registry(case)
     if registry is not None and isinstance(evidence, TracksEvidence):

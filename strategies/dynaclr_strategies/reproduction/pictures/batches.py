@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dynaclr_strategies.invariants.evidence import BatchEvidence
+from dynaclr_strategies.invariants.evidence import BatchEvidence, DrawsEvidence
 from dynaclr_strategies.oracles.sampler import CascadeOracle
 from dynaclr_strategies.reproduction.pictures.sheets import (
     AMBER,
@@ -48,7 +48,10 @@ class _Table:
 
 
 def draw_batch(
-    headline: Sequence[tuple[str, str]], table: pd.DataFrame, options: SamplerOptions, evidence: BatchEvidence | None
+    headline: Sequence[tuple[str, str]],
+    table: pd.DataFrame,
+    options: SamplerOptions,
+    evidence: BatchEvidence | DrawsEvidence | None,
 ) -> Figure:
     """Draw all anchors of the table faint, those of the batch solid, and mark those that are to blame.
 
@@ -59,10 +62,10 @@ def draw_batch(
     table, options
         What the sampler was made from.
     evidence
-        The batch; None where no single batch broke the law.
+        The batch, or what many batches hold too often or too rarely; None where neither broke the law.
     """
-    anchors = [] if evidence is None else _rows(evidence.anchors, table)
-    blamed = [] if evidence is None else sorted(set(_rows(evidence.offenders, table)))
+    anchors = _rows(evidence.anchors, table) if isinstance(evidence, BatchEvidence) else []
+    blamed = [] if evidence is None else sorted(set(_rows(_to_blame(evidence), table)))
     drawn = _lay_out(table, options, set(anchors))
     figure = new_sheet([*headline, *_notes(evidence, anchors, blamed, table)], 1.6 + 0.62 * max(2, len(drawn.lanes)))
     axes = figure.add_subplot()
@@ -80,7 +83,7 @@ def draw_batch(
     counts = Counter(anchors)
     axes.set_xlabel("hours post infection" + (" (anchors of one time side by side)" if drawn.x != drawn.hpi else ""))
     labels = [(drawn.x[a], drawn.y[a], f"{a} (x{counts[a]})" if counts[a] > 1 else str(a)) for a in blamed]
-    points = [(drawn.x[a], drawn.y[a]) for a in set(anchors)]
+    points = [(drawn.x[a], drawn.y[a]) for a in {*anchors, *blamed}]
     place_labels(axes, labels if len(labels) <= MOST_LABELS else [], points, RED)
     return figure
 
@@ -90,15 +93,23 @@ def _rows(anchors: Sequence[Any], table: pd.DataFrame) -> list[int]:
     return [int(a) for a in anchors if hasattr(a, "__index__") and 0 <= int(a) < len(table)]
 
 
+def _to_blame(evidence: BatchEvidence | DrawsEvidence) -> tuple[int, ...]:
+    return evidence.offenders if isinstance(evidence, BatchEvidence) else evidence.anchors
+
+
 def _notes(
-    evidence: BatchEvidence | None, anchors: list[int], blamed: list[int], table: pd.DataFrame
+    evidence: BatchEvidence | DrawsEvidence | None, anchors: list[int], blamed: list[int], table: pd.DataFrame
 ) -> list[tuple[str, str]]:
-    if evidence is None:
-        return [("shown", f"all {len(table)} anchors of the table; no single batch breaks this law")]
+    notes = []
+    if not isinstance(evidence, BatchEvidence):
+        notes.append(("shown", f"all {len(table)} anchors of the table; no single batch breaks this law"))
     counts = Counter(anchors)
-    listed = ", ".join(f"{a} ({counts[a]} times)" if counts[a] > 1 else str(a) for a in blamed)
-    notes = [("marked", f"{'row' if len(blamed) == 1 else 'rows'} {listed} of the table")] if blamed else []
-    strange = [a for a in evidence.anchors if not _rows([a], table)]
+    some = blamed[:MOST_LABELS]
+    listed = ", ".join(f"{a} ({counts[a]} times)" if counts[a] > 1 else str(a) for a in some)
+    listed += f" and {len(blamed) - len(some)} more" if len(blamed) > len(some) else ""
+    if blamed:
+        notes.append(("marked", f"{'row' if len(blamed) == 1 else 'rows'} {listed} of the table"))
+    strange = [a for a in evidence.anchors if not _rows([a], table)] if evidence is not None else []
     if strange:
         notes.append(("not shown", f"not in the table: {', '.join(map(str, strange))}"))
     return notes
