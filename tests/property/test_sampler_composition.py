@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynaclr_strategies.holding import hold
 from dynaclr_strategies.law_cases import law_cases
 from dynaclr_strategies.options import sampler_cases
-from dynaclr_strategies.sampler_descriptions import SamplerCase
+from dynaclr_strategies.sampler_descriptions import LifeCase, SamplerCase
 from dynaclr_strategies.tables import anchor_tables
 
 ON, OFF = st.just(True), st.just(False)
@@ -116,3 +117,34 @@ def test_lineage_exclusive(case: SamplerCase) -> None:
 def test_explained(case: SamplerCase) -> None:
     """The provenance table tells the truth."""
     hold("explained", case)
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        "no-needless-repeat",
+        "deterministic",
+        "random-access",
+        "resume",
+        "resume-on-ranks",
+        "ranks-partition",
+        "elastic",
+        "relabel",
+        "dtype",
+        "extra-columns",
+        "explained",
+        "life",
+    ],
+)
+def test_lineages_may_live_in_several_strata(law: str) -> None:
+    """Where exclusivity ties strata to each other, what is drawn from one still depends on nothing but its address."""
+
+    def is_shared(case: SamplerCase | LifeCase) -> bool:
+        return case.table.shared_lineages and case.options.exclusive_by is not None
+
+    @settings(max_examples=max(6, settings().max_examples // 8))
+    @given(case=law_cases(law).filter(is_shared))
+    def holds(case: SamplerCase | LifeCase) -> None:
+        hold(law, case)
+
+    holds()

@@ -80,7 +80,7 @@ def _plan(
 
 
 def _sharing(case: SamplerCase) -> SamplerCase:
-    """Let strata number their lineages alike.
+    """Let strata number their lineages alike, so that exclusivity ties what is drawn from one to what is from another.
 
     Not for the laws about focal times, which ask what a window holds of lineages that no other stratum has.
     """
@@ -113,15 +113,25 @@ PLANS: dict[str, Plan] = {
     "condition-unbiased": _plan("condition", costly=True),
     "focal-concentration": _plan("time"),
     "axes-compose": _plan("experiment", "condition", "time"),
+    "no-needless-repeat": _plan(perhaps=_sharing),
     "fair-pass": _plan(off=("time", "exclusive")),
     "plain-when-global": _plan("time", off=("exclusive",), costly=True),
+    "deterministic": _plan(perhaps=_sharing),
     "seeds-differ": _plan(needs=("seeds",)),
-    "resume": _plan(costly=True),
-    "resume-on-ranks": _plan(costly=True),
+    "random-access": _plan(perhaps=_sharing),
+    "resume": _plan(costly=True, perhaps=_sharing),
+    "resume-on-ranks": _plan(costly=True, perhaps=_sharing),
+    "ranks-partition": _plan(perhaps=_sharing),
+    "elastic": _plan(perhaps=_sharing),
+    "relabel": _plan(perhaps=_sharing),
     "ranks-equal-length": _plan(needs=("length",)),
     "hpi-shift": _plan("time"),
     "hpi-scale": _plan("time"),
+    "dtype": _plan(perhaps=_sharing),
+    "extra-columns": _plan(perhaps=_sharing),
     "lineage-exclusive": _plan("exclusive", perhaps=_sharing),
+    "explained": _plan(perhaps=_sharing),
+    "life": _plan(perhaps=_sharing),
     "leak-uniform": _plan("experiment", "leak", off=("exclusive",), adjust=_leaking, costly=True),
     "focal-hpi-uniform": _plan("time", costly=True, perhaps=_pointed),
     "focal-quota-unbiased": _plan("condition", "time", off=("exclusive",), costly=True, perhaps=_between_two_times),
