@@ -173,7 +173,7 @@ def test_an_example_is_one_line() -> None:
     words = "4 x a/c/moi 0.5 at 0, 1 h in 3 lineages, labels='arrow'; batch_size=2, drop_last=False"
     assert case_in_words(case, SamplerOptions()) == words
     many = SamplerCase(table=TableDescription(strata=table.strata * 5), options=case.options)
-    assert case_in_words(many, case.options) == "20 anchors in 5 strata of 1 experiments; batch_size=2"
+    assert case_in_words(many, case.options) == "20 anchors in 5 strata of 1 experiment; batch_size=2"
     assert problem_in_words(InvariantViolation("x", "1\n 2", "3", "elastic")) == "x: 1 2, but should be 3"
     assert problem_in_words(ValueError("a\nb")) == "ValueError: a b"
     assert len(problem_in_words(ValueError("x" * 1000))) == 200

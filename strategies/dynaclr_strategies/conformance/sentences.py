@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from dynaclr_strategies.invariants import InvariantViolation
 from dynaclr_strategies.sampler_descriptions import (
     LifeCase,
@@ -34,8 +32,10 @@ def _table_in_words(table: TableDescription) -> str:
     if few:
         described = " + ".join(_stratum_in_words(stratum) for stratum in table.strata)
     else:
-        experiments = Counter(stratum.experiment for stratum in table.strata)
-        described = f"{table.size} anchors in {len(table.strata)} strata of {len(experiments)} experiments"
+        count = len({stratum.experiment for stratum in table.strata})
+        described = (
+            f"{table.size} anchors in {len(table.strata)} strata of {count} experiment{'s' if count > 1 else ''}"
+        )
     plain = TableDescription(strata=())
     odd = [f"{name}={getattr(table, name)!r}" for name in ("labels", "order", "index") if _differs(table, plain, name)]
     return ", ".join([described, *odd])
