@@ -159,13 +159,18 @@ def test_float32_hours_that_differ_stay_different() -> None:
         assert len(FlexibleBatchSampler(table, 4, temporal_enrichment=True)._cascade.recipe.strata.values) == 400
 
 
-def test_two_movies_that_began_within_a_second_keep_their_hours() -> None:
-    """A third of a second is more than what float32 rounds away after 300 hours."""
-    seconds = 300 * 3600 + np.arange(400) // 2 + np.arange(400) % 2 * 0.32
-    table = pd.DataFrame(
-        {"experiment": "a", "condition": "x", "hours_post_infection": (seconds / 3600).astype(np.float32)}
-    )
+@pytest.mark.parametrize(("apart", "kind"), [(0.32, "float32"), (0.01, "float64")])
+def test_two_movies_that_began_within_a_second_keep_their_hours(apart: float, kind: str) -> None:
+    """A third of a second is more than what float32 rounds away after 300 hours; float64 rounds nothing that counts."""
+    seconds = 300 * 3600 + np.arange(400) // 2 + np.arange(400) % 2 * apart
+    table = pd.DataFrame({"experiment": "a", "condition": "x", "hours_post_infection": (seconds / 3600).astype(kind)})
     assert len(FlexibleBatchSampler(table, 4, temporal_enrichment=True)._cascade.recipe.strata.values) == 400
+
+
+def test_the_first_experiment_may_have_no_weight() -> None:
+    """Those that follow keep their own batches."""
+    made = sampler(experiment_weights={"a": 0, "b": 1})
+    assert set(TABLE["experiment"].iloc[list(chain(*batches(made)))]) == {"b"}
 
 
 def test_hours_that_are_not_finite_are_refused_without_a_warning() -> None:
