@@ -336,7 +336,9 @@ class SortsInPlace(ReferenceSampler):
 
     def __init__(self, table: pd.DataFrame, options: SamplerOptions) -> None:
         super().__init__(table, options)
-        table.sort_values("hours_post_infection", inplace=True)
+        ascending = table.sort_values("hours_post_infection")
+        for column in table.columns:
+            table[column] = ascending[column].array
 
 
 @witness("input-untouched")
