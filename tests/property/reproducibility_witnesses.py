@@ -1,4 +1,4 @@
-# ruff: noqa: D102, ARG002, S311, NPY002, PD002 - overrides do the wrong thing on purpose, as their class says
+# ruff: noqa: D102, ARG002, S311, NPY002 - overrides do the wrong thing on purpose, as their class says
 """Samplers with a single defect that repeats, forgets or confuses batches, or touches what is not theirs."""
 
 from __future__ import annotations
