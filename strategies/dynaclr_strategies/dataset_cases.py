@@ -55,11 +55,12 @@ def _experiments(draw: st.DrawFn, name: str, num_sources: int) -> ExperimentDesc
 
 @st.composite
 def _registries(draw: st.DrawFn) -> RegistryDescription:
-    """Strategy for one experiment, or two whose FOV names collide, in two stores or in one."""
-    names = draw(st.sampled_from((("exp_a",), ("exp_a", "exp_b"), ("exp_b", "exp_a"))), label="names")
+    """Strategy for one experiment, or two or three whose FOV names collide, in stores of their own or in one."""
+    several = ("exp_a", "exp_b"), ("exp_b", "exp_a"), ("exp_c", "exp_a", "exp_b")
+    names = draw(st.sampled_from((("exp_a",), *several)), label="names")
     num_sources = draw(st.integers(1, 2), label="number of source channels")
     drawn = [draw(_experiments(name, num_sources), label=name) for name in names]
-    if len(drawn) > 1 and draw(st.sampled_from((False, False, False, True)), label="one store for two experiments"):
+    if len(drawn) > 1 and draw(st.sampled_from((False, False, False, True)), label="one store for all experiments"):
         drawn = [replace(drawn[0], name=name, store="shared") for name in names]
     return RegistryDescription(experiments=tuple(drawn))
 
@@ -133,11 +134,11 @@ def dataset_cases(
 ) -> DatasetCase:
     """Strategy for stores on disk together with what is cut out of them, and how.
 
-    Generates one or two experiments in all formats of `stores`, whose FOV names collide; patches of odd and even size,
-    of one pixel and of whole images; several planes; ranges of tau with one and with several frames, tau 0 included;
-    batches with repeats; several rates of decay and sizes of cache. Promises that the dataset accepts the case, and
-    that every experiment has an anchor. Shrinks towards an anchor with one positive in the smallest registry, and
-    patches of 4 x 4 pixels.
+    Generates one to three experiments in all formats of `stores`, whose FOV names collide; patches of odd and even
+    size, of one pixel and of whole images; several planes; ranges of tau with one and with several frames, tau 0
+    included; batches with repeats; several rates of decay and sizes of cache. Promises that the dataset accepts the
+    case, and that every experiment has an anchor. Shrinks towards an anchor with one positive in the smallest registry,
+    and patches of 4 x 4 pixels.
 
     Parameters
     ----------

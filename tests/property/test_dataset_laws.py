@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,16 @@ def test_order_of_reading(case: DatasetCase) -> None:
 def test_workers_change_nothing(case: DatasetCase) -> None:
     """Threads and copies read the same."""
     hold("workers-change-nothing", case)
+
+
+@pytest.mark.parametrize("law", ["anchor-pixels", "positive-pixels", "statistics-of-observation"])
+def test_three_experiments_with_the_same_fov_names_read_their_own_images(law: str) -> None:
+    """More experiments than FOV names: numbers made of both must not be those of another pair."""
+    both = two_experiments(fovs=2, wells=("A/1",), conditions=("mock",), tracks=3, size=(8, 8), normalization=True)
+    alpha, beta = both.experiments
+    three = replace(both, experiments=(alpha, beta, replace(alpha, name="exp_gamma")))
+    index = IndexCase(registry=three, yx_patch_size=(4, 4))
+    run_law(law, DatasetCase(index=index, batch=tuple(range(0, 120, 5))))
 
 
 def test_workers_change_nothing_at_full_size() -> None:
