@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -13,8 +14,10 @@ from dynaclr.randomness import keys
 from dynaclr.trainers import number_in_transfer
 
 
-class TransformsOnDevice(LightningDataModule):
+class TransformsOnDevice(LightningDataModule, ABC):
     """Normalizes batches, crops them in the centre, and in training augments them and drops single channels.
+
+    Where the batches come from is the business of who inherits.
 
     Parameters
     ----------
@@ -28,6 +31,10 @@ class TransformsOnDevice(LightningDataModule):
         super().__init__()
         self.transforms = transforms
         self.seed = seed
+
+    @abstractmethod
+    def setup(self, stage: str) -> None:
+        """Make ready what the loaders of a stage read."""
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move the tensors of a batch, without walking through its lists of statistics."""

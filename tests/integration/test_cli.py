@@ -393,6 +393,10 @@ WORDS = {
         "dynaclr fit: unrecognized arguments: --confg x; did you mean 'config'? (see dynaclr fit --help)",
     ),
     "unknown option with its value": (["fit", "--trainr.max_epochs=3"], "did you mean 'trainer.max_epochs'? (see"),
+    "unknown option inside an unknown section": (["fit", "--modle.encoder.bakbone=x"], "did you mean 'model'? (see"),
+    "nothing": (["fit", ""], "dynaclr fit: unrecognized arguments: '' (see dynaclr fit --help)"),
+    "nothing of ours": (["schema", ""], "dynaclr schema: unrecognized arguments: '' (see dynaclr schema --help)"),
+    "no name": (["batches", "=3"], "dynaclr batches: unrecognized arguments: =3 (see dynaclr batches --help)"),
     "like none": (["fit", "--lr", "3"], "unrecognized arguments: --lr 3 (see dynaclr fit --help)"),
     "abbreviated": (["predict", "--outp", "x"], "unrecognized arguments: --outp x; did you mean 'output'? (see"),
     "unknown option of the batches": (

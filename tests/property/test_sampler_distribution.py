@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from dynaclr_strategies.holding import hold
 from dynaclr_strategies.invariants import INVARIANTS, UndecidedError
+from dynaclr_strategies.invariants.sampler_distribution import is_improbable
 from dynaclr_strategies.options import PLAIN_TABLE, sampler_cases
 from dynaclr_strategies.oracles.reference_sampler import ReferenceSampler
 from dynaclr_strategies.oracles.sampler import CascadeOracle
@@ -25,6 +27,15 @@ SMALL = anchor_tables(max_strata=5, max_times=4, max_cells=4)
 
 def _leaks(case: SamplerCase) -> bool:
     return CascadeOracle(case.frame(), case.options).num_leaked > 0
+
+
+@pytest.mark.parametrize("tiny", [Fraction(1, 10**400), Fraction(1, 10**18), Fraction(1, 1000)])
+def test_what_is_all_but_certain_is_judged(tiny: Fraction) -> None:
+    """Also where a float cannot tell the chance from 0 or 1."""
+    assert is_improbable(9, 10, tiny)
+    assert is_improbable(1, 10, 1 - tiny)
+    assert not is_improbable(0, 10, tiny)
+    assert not is_improbable(10, 10, 1 - tiny)
 
 
 @STATISTICAL

@@ -204,6 +204,18 @@ def test_float32_hours_lose_no_frame_at_the_edge_of_a_window(start: float, kind:
     assert batches(sampler(single, **options)) == batches(sampler(exactly, **options))
 
 
+@pytest.mark.parametrize("start", [0.0, 7.75, 120.25, 505.0])
+def test_hours_that_were_computed_in_float32_lose_no_frame_either(start: float) -> None:
+    """Their sums and products are rounded once more."""
+    frames = np.arange(200) % 60
+    single = np.float32(start) + frames.astype(np.float32) * np.float32(1 / 3)
+    assert single.dtype == np.float32
+    options = {**TIMED, "temporal_window_hours": 1.0, "temporal_global_fraction": 0.0}
+    tables = (TABLE.assign(hours_post_infection=hours) for hours in (start + frames / 3, single))
+    exactly, computed = (batches(sampler(table, **options)) for table in tables)
+    assert computed == exactly
+
+
 def test_numbers_of_batches_end_somewhere() -> None:
     """Far beyond any run, and in a sentence."""
     made = sampler()

@@ -91,14 +91,16 @@ def sentence_of_unknown(complaint: str, parser: argparse.ArgumentParser) -> str 
     parser
         The command's.
     """
-    unknown = re.search(r"unrecognized arguments: (.*)", complaint)
+    unknown = re.search(r"unrecognized arguments: (.*)", complaint, re.DOTALL)
     if unknown is None:
         return None
-    name = unknown[1].split("=")[0].split()[0]
-    options = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001  no other way
     # The dashes, which all options share, would make short ones alike.
-    hint = did_you_mean(name.lstrip("-"), [option.lstrip("-") for option in options])
-    return f"{parser.prog}: unrecognized arguments: {unknown[1]}{hint} (see {parser.prog} --help)"
+    actions = parser._actions  # noqa: SLF001  no other way
+    options = [option.lstrip("-") for action in actions for option in action.option_strings]
+    name = re.split(r"[=\s]", unknown[1])[0].lstrip("-")
+    hint = did_you_mean(name, options) or did_you_mean(name.partition(".")[0], options)
+    said = unknown[1].strip() or repr(unknown[1])
+    return f"{parser.prog}: unrecognized arguments: {said}{hint} (see {parser.prog} --help)"
 
 
 def plain_sentence(message: str) -> str:

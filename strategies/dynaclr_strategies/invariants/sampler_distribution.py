@@ -4,7 +4,8 @@ Shares and passes are exact counts. The statistical laws compare counts with the
 Chernoff-Hoeffding bound ``P <= exp(-n * KL(k / n, p))``, which holds for independent draws, for draws without
 replacement and for fair passes alike (Hoeffding, *Probability inequalities for sums of bounded random variables*,
 1963). One comparison may fail by chance with a probability below `FALSE_ALARM`; a run of a hundred thousand
-comparisons, more than the whole suite makes, stays below one in a billion.
+comparisons, more than the whole suite makes, stays below one in a billion. (A search of a hundred thousand cases with
+fifty comparisons each stays below one in ten million.)
 """
 
 from __future__ import annotations
@@ -61,15 +62,19 @@ def is_improbable(successes: int, trials: int, probability: Fraction) -> bool:
     """Tell whether so many successes, or so few, are less likely than `FALSE_ALARM`."""
     if probability in {0, 1} or trials == 0:
         return successes != trials * probability
-    share, p = successes / trials, float(probability)
-    divergence = 0.0
+    share, divergence = successes / trials, 0.0
     if share > 0:
-        divergence += share * math.log(share / p)
+        divergence += share * (math.log(share) - _log(probability))
     if share < 1:
-        divergence += (1 - share) * math.log((1 - share) / (1 - p))
+        divergence += (1 - share) * (math.log(1 - share) - _log(1 - probability))
     exponent = -trials * divergence
     used("chance", exponent / math.log(FALSE_ALARM))
     return exponent < math.log(FALSE_ALARM)
+
+
+def _log(number: Fraction) -> float:
+    """Return the logarithm of a number above 0 that may be too near to 0 for a float."""
+    return math.log(number.numerator) - math.log(number.denominator)
 
 
 def _epochs(

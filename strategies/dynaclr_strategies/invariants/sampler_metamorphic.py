@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from unittest import SkipTest
 
 import pandas as pd
 
@@ -36,8 +37,8 @@ class _Change:
         """Raise if the batches are others now, or the sampler raises; ``what`` tells the change."""
         try:
             seen = transcript(self._make, table, options)
-        except (ImportError, MemoryError, OSError):
-            raise  # which says something about the machine
+        except (ImportError, MemoryError, OSError, SkipTest):
+            raise  # which says something about the machine, or about the test
         except Exception as problem:
             raised = f"{type(problem).__name__}: {problem}"
             raise InvariantViolation(f"a sampler {what}", raised, "the same batches", self._law) from problem
