@@ -121,7 +121,7 @@ RARE = """        if self._axes.time is not None:
 BEFORE = "        self._newest = turn = object()\n"
 
 
-@pytest.mark.skipif(not HAS_ATHERIS, reason="atheris is not installed: it has no wheel for this machine")
+@pytest.mark.skipif(not HAS_ATHERIS, reason="atheris is not installed; not every machine has a wheel of it")
 def test_a_planted_fault_is_reached(tmp_path: Path) -> None:
     """Atheris finds a fault that needs a combination of options; the bundle is small and replays."""
     import dynaclr
