@@ -71,6 +71,7 @@ slots = {
     "quoted": st.sampled_from(NAMES).map(repr) | st.sampled_from(NAMES).map("`{}`".format),
     "name": st.sampled_from(NAMES),
     "path": st.sampled_from(["/scratch/a1/b", "/home/me/x.csv", "C:\\Users\\me\\a", "plates/A/1/0", "/x"]),
+    "address": st.integers(0, 2**48).map("<Foo object at {:#x}>".format),
     "numbers": st.lists(st.integers(0, 99), min_size=1, max_size=5).map(str),
 }
 
@@ -110,6 +111,8 @@ def test_any_message_can_be_normalised(message: str, names: set[str]) -> None:
             "channel N of the anchor is NAME of NAME, but",
         ),
         ("batch [1, 2, 3]: nan, but should be -inf", "batch [N]: N, but should be N"),
+        ("cannot index with <Foo object at 0x7f5a9c0e1d30>: 0X1F", "cannot index with <Foo object at N>: N"),
+        ("10x20 voxels", "NxN voxels"),
         ("cannot open /tmp/tmpab12/exp_b.zarr/A/1: no such file", "cannot open PATH: no such file"),
     ],
 )

@@ -41,7 +41,8 @@ _QUOTED = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`")
 _PATH = re.compile(
     r"(?:(?<!\w)[A-Za-z]:|(?<![\w.]))(?:[\\/][^\s\\/:,;'\"`()\[\]]+)+[\\/]?|(?<![\w/])(?:[\w.-]+/){2,}[\w.-]*"
 )
-_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d+)?(?:e[-+]?\d+)?|\b(?:nan|inf)\b)", re.IGNORECASE)
+# Where an object lies in memory, as in ``<Foo object at 0x7f5a>``, is another number in every process.
+_NUMBER = re.compile(r"0x[0-9a-f]+|[-+]?(?:\d+(?:\.\d+)?(?:e[-+]?\d+)?|\b(?:nan|inf)\b)", re.IGNORECASE)
 _LIST = re.compile(r"\b(N|NAME|PATH)\b(?:(?:, |,| )\1\b)+")
 
 
