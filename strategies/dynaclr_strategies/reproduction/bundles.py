@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import json
@@ -9,6 +10,7 @@ import os
 import shlex
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +27,9 @@ __all__ = ["replay_command", "replay_command_here", "write_bundle"]
 
 SMALL_VOXELS, SMALL_ROWS = 2**21, 10**5
 """What a bundle holds as files; a larger case is in ``case.json`` alone."""
+
+_OCCUPIED = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR})
+"""What moving a folder to where something else is ends with, depending on the system."""
 
 _WHERE = """In an environment with the code in question (in a clone: `pip install -c constraints.txt '.[strategies]'`),
 from the folder that holds this one:"""
@@ -53,50 +58,88 @@ def write_bundle(failed: FailedCase, problem: BaseException, folder: Path) -> Pa
     """
     folder.mkdir(parents=True, exist_ok=True)
     failure = Failure(StoredCase(failed, str(problem), {}), type(problem).__name__)
-    # Beside the target, so that moving it there is one step; dotted, so that nobody takes it for a bundle.
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
-    try:
-        while True:
-            target = _free_place(folder, failure)
+    while True:
+        target = _free_place(folder, failure)
+        # Beside the target, so that moving it there is one step; dotted, so that nobody takes it for a bundle.
+        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
+        try:
             _fill(failed, problem, draft / target.name)
             if _is_moved(draft / target.name, target, failure):
                 return target
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _places(folder: Path, failure: Failure) -> Iterator[Path]:
+    """Yield where bundles of a law and case go, without end."""
+    yield folder / failure.name
+    yield from (folder / f"{failure.name}-{number}" for number in itertools.count(2))
 
 
 def _free_place(folder: Path, failure: Failure) -> Path:
     """Return where a failure's bundle goes: the first of its names that no other failure has."""
-    names = (failure.name if number == 1 else f"{failure.name}-{number}" for number in itertools.count(1))
-    places = (folder / name for name in names)
-    return next(place for place in places if not place.exists() or _is_of(place, failure))
+    return next(place for place in _places(folder, failure) if _is_free(place, failure))
+
+
+def _is_free(place: Path, failure: Failure) -> bool:
+    # Read first: what another worker of the same failure takes away to replace it leaves a free place.
+    return _is_of(place, failure) or not place.exists()
 
 
 def _is_of(bundle: Path, failure: Failure) -> bool:
     """Tell whether a bundle of a failure's name, and so of its law and case, is of that failure."""
+    return _identity(bundle, failure) == failure.identity
+
+
+def _identity(bundle: Path, failure: Failure) -> str | None:
+    """Return which failure a bundle of the same law and case is of; None if nobody knows what it is."""
     try:
         content = json.loads((bundle / "case.json").read_text(encoding="utf-8"))
-        stored = replace(failure.stored, message=str(content["message"]))
-        return Failure(stored, content["error"]).identity == failure.identity
+        return Failure(replace(failure.stored, message=str(content["message"])), content["error"]).identity
     except (OSError, ValueError, TypeError, KeyError):
         # Whatever it is, it is not ours to replace.
-        return False
+        return None
 
 
 def _is_moved(bundle: Path, target: Path, failure: Failure) -> bool:
     """Move a bundle to its place; False where another worker has put another failure there meanwhile."""
+    if not _is_free(target, failure):
+        return False
+    taken = bundle.with_name("replaced")
+    # Nothing there: it is the first, or another worker has just taken it away to replace it with the same failure.
+    with contextlib.suppress(FileNotFoundError):
+        target.rename(taken)
+    is_there = False
     try:
-        if target.exists():
-            if not _is_of(target, failure):
-                return False
-            target.rename(bundle.with_name("replaced"))
-        bundle.rename(target)
+        # Looked at again: another failure may have come to the place after the first look.
+        if not taken.exists() or _is_of(taken, failure):
+            bundle.rename(target)
+            is_there = True
     except OSError as trouble:
-        if trouble.errno not in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT} or not target.exists():
+        if trouble.errno not in _OCCUPIED:
             raise
         # Another worker was faster: with the same failure, which is enough, or with another one.
-        return _is_of(target, failure)
-    return True
+        is_there = _is_of(target, failure)
+    finally:
+        if not is_there and taken.exists():
+            _put_back(taken, target.parent, failure)
+    return is_there
+
+
+def _put_back(taken: Path, folder: Path, failure: Failure) -> None:
+    """Give a bundle that was taken away the first of its names that is free; if its failure is there again, none."""
+    identity = _identity(taken, failure)
+    for place in _places(folder, failure):
+        try:
+            # Under another name it still says how to replay the old one, which holds the same law and case.
+            taken.rename(place)
+        except OSError as trouble:
+            if trouble.errno not in _OCCUPIED:
+                raise
+        else:
+            return
+        if identity is not None and _identity(place, failure) == identity:
+            return
 
 
 def _fill(failed: FailedCase, problem: BaseException, bundle: Path) -> None:
