@@ -24,7 +24,7 @@ from dynaclr_strategies.cases import IndexCase
 from dynaclr_strategies.codec import Plain
 from dynaclr_strategies.fuzzing import replays as replays_module
 from dynaclr_strategies.fuzzing.decisions import Action, Kind, combined, decide
-from dynaclr_strategies.fuzzing.failures import case_line, grouped, read_failures
+from dynaclr_strategies.fuzzing.failures import case_line, grouped, read_failure, read_failures
 from dynaclr_strategies.fuzzing.github import GitHubError, all_issues, calls_of, issues_of
 from dynaclr_strategies.fuzzing.issues import LABEL, Issue, case_of, issue_body, issue_title
 from dynaclr_strategies.fuzzing.replays import read_verdicts, replayed, replays, write_verdicts
@@ -298,6 +298,29 @@ def test_an_issue_says_law_example_and_command() -> None:
     assert f"dynaclr-replay {one.name}" in body
     assert "[the run](https://github.com/a/b/actions/runs/1)" in body
     assert f"Bundles: `{one.name}`, `{failure(seed=5).name}`" in body
+
+
+def test_an_issue_names_the_bundle_of_its_own_failure(tmp_path: Path) -> None:
+    """The second failure of a law on a case has a folder of its own, and it is that which a person is to replay."""
+    failed = failure().stored.failed
+    first, second = (write_bundle(failed, ValueError(text), tmp_path) for text in ("broken", "gone"))
+    assert read_failure(second).folder == second.name == f"{first.name}-2"
+    found, _ = read_failures(tmp_path)
+    for path in (first, second):
+        (one,) = [one for one in found if one.identity == read_failure(path).identity]
+        issue = issue_of(one)
+        assert f"dynaclr-replay {path.name}\n" in issue.body
+        assert issue.names == [first.name]
+        assert case_of(issue) == one
+
+
+@pytest.mark.parametrize("name", ["{}-x", "{}-2-2", "{}; rm", "failures", "x-{}"])
+def test_a_folder_of_another_name_is_no_bundle_s(name: str, tmp_path: Path) -> None:
+    """A stranger's name for a folder does not get into an issue."""
+    bundle = write_bundle(failure().stored.failed, ValueError("broken"), tmp_path)
+    one = read_failure(bundle.rename(tmp_path / name.format(bundle.name)))
+    assert one.folder is None
+    assert f"dynaclr-replay {bundle.name}\n" in issue_of(one).body
 
 
 def test_a_case_that_an_issue_is_not_about_is_not_read() -> None:

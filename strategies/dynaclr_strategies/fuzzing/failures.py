@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from dynaclr_strategies.reproduction.case_files import FORMAT, CannotRunError, read_case
@@ -27,7 +28,15 @@ def read_failure(path: Path) -> Failure:
     stored = read_case(path)
     error = json.loads((path / "case.json" if path.is_dir() else path).read_text(encoding="utf-8")).get("error")
     known = isinstance(error, str) and re.fullmatch(r"[A-Za-z_]\w{0,80}", error, re.ASCII)
-    return Failure(stored, error if known else "Exception")
+    failure = Failure(stored, error if known else "Exception")
+    return replace(failure, folder=_folder(path, failure.name))
+
+
+def _folder(path: Path, name: str) -> str | None:
+    """Return what a bundle is called, if it has a name that bundles of its case are given."""
+    folder = path.parent.name if path.name == "case.json" else path.name
+    # A second failure on the same case has a number behind its name; any other text may be a stranger's.
+    return folder if re.fullmatch(rf"{re.escape(name)}(-[0-9]{{1,9}})?", folder, re.ASCII) else None
 
 
 def read_failures(folder: Path) -> tuple[list[Failure], list[str]]:
@@ -70,9 +79,9 @@ def grouped(failures: Iterable[Failure]) -> dict[str, list[Failure]]:
     return {identity: list(groups[identity].values()) for identity in sorted(groups)}
 
 
-def _size(failure: Failure) -> tuple[int, str, str]:
+def _size(failure: Failure) -> tuple[int, str, str, str]:
     line = case_line(failure)
-    return len(line), failure.name, line
+    return len(line), failure.name, line, failure.folder or ""
 
 
 def case_line(failure: Failure, *, max_message: int = 3000) -> str:

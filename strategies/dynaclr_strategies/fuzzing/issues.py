@@ -141,7 +141,7 @@ def issue_body(group: Sequence[Failure], identity: str, run_url: str | None = No
 def _how_to_replay(failure: Failure, run_url: str | None, *, has_line: bool) -> list[str]:
     run = f"[the run]({run_url})" if run_url else "the run that found it"
     maker = failure.stored.failed.maker
-    command = f"```sh\n{replay_command(Path(failure.name), maker)}\n```"
+    command = f"```sh\n{replay_command(Path(failure.folder or failure.name), maker)}\n```"
     paragraphs = [
         f"{_WHERE}, with the bundle from the artifacts of {run}:",
         command,

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -56,10 +56,14 @@ class Failure:
         The case and its message.
     error
         The type of the exception.
+    folder
+        The name of the bundle that it was read from; None if it was read from something else.
     """
 
     stored: StoredCase
     error: str
+    # Where a failure was read makes no other one of it.
+    folder: str | None = field(default=None, compare=False)
 
     @property
     def law(self) -> str:
@@ -68,7 +72,7 @@ class Failure:
 
     @cached_property
     def name(self) -> str:
-        """What a bundle of this case is called."""
+        """What the case is called: all failures of the law on it, however many bundles they have."""
         return f"{self.law}-{digest(self.stored.failed)}"
 
     @cached_property
