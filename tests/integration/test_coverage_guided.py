@@ -19,6 +19,7 @@ from witnesses import PLAIN
 
 import dynaclr_strategies
 from dynaclr_strategies.fuzzing.coverage_guided import REJECTED, Target, laws_of, mutated, seed_of
+from dynaclr_strategies.fuzzing.failures import read_failures
 from dynaclr_strategies.invariants import INVARIANTS, InvariantViolation
 from dynaclr_strategies.reproduction.attached import FailedCase
 from dynaclr_strategies.reproduction.case_files import case_text, read_case
@@ -136,8 +137,11 @@ def test_a_planted_fault_is_reached(tmp_path: Path) -> None:
     command = [sys.executable, ROOT / "fuzz" / "run.py", "--minutes", "3", "--subjects", "sampler", "--seed", "1"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
+    found, _ = read_failures(tmp_path / "failures")
     bundles = list((tmp_path / "failures").iterdir())
-    assert bundles
+    # One law finds it, and may tell it in two ways: where it changes the options, and where they were so before.
+    assert len({one.law for one in found}) == 1
+    assert len(bundles) == len(found) == len({one.error for one in found}) <= 2
     for bundle in bundles:
         assert f"dynaclr-replay {bundle}" in done.stdout
         assert read_case(bundle).failed.case.table.size <= 12  # type: ignore[attr-defined]

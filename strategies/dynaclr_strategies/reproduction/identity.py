@@ -92,8 +92,8 @@ class Failure:
 def _names(value: Any, naming: bool = False) -> Iterator[str]:
     """Yield the names that were drawn."""
     if isinstance(value, dict):
-        for field, inner in value.items():
-            yield from _names(inner, naming or field in NAMING_FIELDS)
+        for key, inner in value.items():
+            yield from _names(inner, naming or key in NAMING_FIELDS)
     elif isinstance(value, list):
         for inner in value:
             yield from _names(inner, naming)
