@@ -32,7 +32,7 @@ TENSORS = [
 ]
 ROOF = [
     ["normalization", "summaries", "preprocess"],
-    ["loader", "splits", "trainers", "on_device", "datamodule"],
+    ["loader", "splits", "trainers", "on_device", "stages", "datamodule"],
     ["report", "report.batches", "report.embeddings"],
     ["demo.movies", "demo.run", "demo"],
     ["cli", "cli.interruption", "cli.sentences", "cli.main", "cli.simple", "cli.training", "cli.batches", "__main__"],

@@ -1,4 +1,4 @@
-"""Loaders, splits and ranks: what Lightning needs to train on many experiments at once."""
+"""Loaders and checkpoints: what Lightning needs to train on many experiments at once."""
 
 from __future__ import annotations
 
@@ -7,45 +7,23 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import SequentialSampler
 
 from dynaclr.augment import ChannelDropout
 from dynaclr.batch_transforms import BatchTransforms, Sample
-from dynaclr.cascade.recipe import Axes
 from dynaclr.checks import is_list, probability, whole, whole_pair
 from dynaclr.dataset import MultiExperimentTripletDataset
 from dynaclr.errors import DynaclrError
-from dynaclr.experiment import ExperimentRegistry
-from dynaclr.fovs import all_fovs, checked_z_range, select_fovs
 from dynaclr.index import MultiExperimentIndex
 from dynaclr.loader import BatchLoader, EvenBatches, ResumableBatchLoader
-from dynaclr.normalization import check_normalizations
-from dynaclr.on_device import TransformsOnDevice
-from dynaclr.sampler import FlexibleBatchSampler
-from dynaclr.splits import (
-    Split,
-    check_anchors,
-    check_weights,
-    entries_for,
-    split_experiments,
-    warn_of_shared_images,
-)
-from dynaclr.tau_sampling import hours_range, tau_weights
-from dynaclr.trainers import (
-    Unvalidated,
-    check_encoder,
-    check_trainer,
-    correct_progress,
-    state_left_behind,
-    trained_batches,
-)
-from dynaclr.transforms.base import Bounds
+from dynaclr.stages import StageReader, ranks_of
+from dynaclr.tau_sampling import tau_weights
+from dynaclr.trainers import Unvalidated, correct_progress, state_left_behind, trained_batches
 
 logger = logging.getLogger(__name__)
 
 
-class MultiExperimentDataModule(TransformsOnDevice):
+class MultiExperimentDataModule(StageReader):
     """Trains on many experiments at once, holds whole experiments out for validation, predicts all observations.
 
     - *fit*: batches of `FlexibleBatchSampler` over the anchors of the training experiments, read ahead by threads,
@@ -161,31 +139,7 @@ class MultiExperimentDataModule(TransformsOnDevice):
         stratify_by: str | Sequence[str] = "condition",
         exclusive_by: str | Sequence[str] | None = None,
     ) -> None:
-        final = whole_pair("final_yx_patch_size", final_yx_patch_size)
-        dropout = _dropout(channel_dropout_channels, channel_dropout_prob)
-        super().__init__(BatchTransforms(normalizations, augmentations, final, dropout), whole("seed", seed))
-        if not isinstance(experiments_yaml, str | os.PathLike):
-            raise DynaclrError(f"experiments_yaml is {experiments_yaml!r}, but needs the path of a YAML file")
-        self.experiments_yaml = experiments_yaml
-        self.z_range = checked_z_range(
-            z_range if isinstance(z_range, slice) else slice(*whole_pair("z_range", z_range))
-        )
-        self.yx_patch_size = whole_pair("yx_patch_size", yx_patch_size, at_least=1)
-        self.final_yx_patch_size = final
-        self.channel_dropout_channels = dropout.channels
-        _check_crop(self.yx_patch_size, final)
-        if not isinstance(val_experiments, Sequence):
-            raise DynaclrError(
-                f"val_experiments is {val_experiments!r}, but needs a list of names; use [] to train without validating"
-            )
-        self.val_experiments = val_experiments
-        hours_range(tau_range)
-        self.tau_range = tau_range
-        tau_weights([], 0, 0, tau_decay_rate)  # says what is wrong with the rate
-        self.tau_decay_rate = tau_decay_rate
-        self.batch_size = whole("batch_size", batch_size, at_least=1)
-        self.num_workers = whole("num_workers", num_workers, at_least=0)
-        self.sampling: dict[str, Any] = {
+        sampling = {
             "experiment_aware": experiment_aware,
             "condition_balanced": condition_balanced,
             "leaky": leaky,
@@ -198,17 +152,18 @@ class MultiExperimentDataModule(TransformsOnDevice):
             "stratify_by": stratify_by,
             "exclusive_by": exclusive_by,
         }
-        Axes.of_options(**self.sampling)  # says what is wrong with an option, whatever the anchors
+        final = whole_pair("final_yx_patch_size", final_yx_patch_size)
+        dropout = _dropout(channel_dropout_channels, channel_dropout_prob)
+        super().__init__(
+            *(experiments_yaml, z_range, yx_patch_size, final, val_experiments, tau_range, batch_size, sampling),
+            *(include_wells, exclude_fovs, BatchTransforms(normalizations, augmentations, final, dropout), seed),
+        )
+        tau_weights([], 0, 0, tau_decay_rate)  # says what is wrong with the rate
+        self.tau_decay_rate = tau_decay_rate
+        self.num_workers = whole("num_workers", num_workers, at_least=0)
+        self.channel_dropout_channels = dropout.channels
         self.hcl_beta = hcl_beta  # the loss owns beta: nothing reads this
         self.cache_pool_bytes = whole("cache_pool_bytes", cache_pool_bytes, at_least=0)
-        self.include_wells = include_wells
-        self.exclude_fovs = exclude_fovs
-        self.registry: ExperimentRegistry | None = None
-        self._opened: ExperimentRegistry | None = None
-        self.train_index: MultiExperimentIndex | None = None
-        self.val_index: MultiExperimentIndex | None = None
-        self.predict_index: MultiExperimentIndex | None = None
-        self.train_sampler: FlexibleBatchSampler | None = None
         self._train_loader: ResumableBatchLoader | None = None
         self._written: dict[str, Any] | None = None
         self._unvalidated: Unvalidated | None = None
@@ -216,87 +171,14 @@ class MultiExperimentDataModule(TransformsOnDevice):
     # ------------------------------------------------------------------ stages
 
     def setup(self, stage: str) -> None:
-        """Read the registry and index the experiments that a stage needs.
-
-        Parameters
-        ----------
-        stage
-            ``"fit"``, ``"validate"`` or ``"predict"``.
-
-        Raises
-        ------
-        DynaclrError
-            If the registry, the split, the tracks, the sampling options or the statistics cannot work; before
-            any training.
-        """
-        trainer = self.trainer
-        registry, split = self.check(stage, trainer, getattr(trainer, "lightning_module", None))
-        self.registry, self._opened = registry, None
-        if stage == "fit":
-            self.train_index = self._index(registry, split.train, self.tau_range)
-            check_anchors(self.train_index, "train on")
-            warn_of_shared_images(self.train_index, self.sampling)
-            if self.batch_size == 1:
-                logger.warning("batch_size=1: without another anchor in its batch, none has a negative to learn from")
-            self.train_sampler, self._written = self._sampler(self.train_index), None
-        if stage in {"fit", "validate"}:
-            self.val_index = self._index(registry, split.val, self.tau_range) if split.val else None
-            if self.val_index is not None:
-                check_anchors(self.val_index, "validate on")
-        if stage == "fit" and not split.val and self.trainer is not None:
-            self._give_back()
+        """Take what a stage needs, see `dynaclr.stages.StageReader.setup`."""
+        super().setup(stage)
+        if stage != "fit":
+            return
+        self._written = None
+        self._give_back()
+        if self.val_index is None and self.trainer is not None:
             self._unvalidated = Unvalidated(self.trainer)
-        if stage == "predict":
-            self.predict_index = self._index(registry, registry.names, (0, 0))  # no positive: any interval will do
-        indexes = {"fit": (self.train_index, self.val_index), "validate": (self.val_index,)}
-        check_normalizations(self.transforms.steps, registry, indexes.get(stage, (self.predict_index,)))
-
-    def check(
-        self, stage: str, trainer: Trainer | None = None, model: LightningModule | None = None
-    ) -> tuple[ExperimentRegistry, Split]:
-        """Refuse what cannot work, as far as it shows without the tracks; `setup` asks, and who starts a run may too.
-
-        The registry that it opens is the one that the next `setup` takes.
-
-        Parameters
-        ----------
-        stage
-            As for `setup`.
-        trainer, model
-            What is to run, and what on; None where nobody knows.
-
-        Returns
-        -------
-        registry, split
-            The experiments, and which of them train and validate.
-
-        Raises
-        ------
-        DynaclrError
-            If the stage, the trainer, the registry, the split, the weights of experiments, the channels or the
-            encoder's sizes cannot work.
-        """
-        if stage not in {"fit", "validate", "predict"}:
-            raise DynaclrError(
-                f"stage={getattr(stage, 'value', stage)!r} needs to be 'fit', 'validate' or 'predict'; there are no "
-                "test data: hold experiments out with val_experiments and use the stage 'validate'"
-            )
-        if trainer is not None:
-            check_trainer(trainer)
-        opened, self._opened = self._opened, None  # nothing is kept of what is refused: it may be mended, and read anew
-        registry = ExperimentRegistry.from_yaml(self.experiments_yaml) if opened is None else opened
-        select_fovs(all_fovs(registry), self.include_wells, self.exclude_fovs)
-        self.transforms.check_channels(registry.num_source_channels)
-        split = split_experiments(registry, self.val_experiments)
-        if stage == "validate" and not split.val:
-            raise DynaclrError("val_experiments is empty, but the stage 'validate' needs at least one experiment")
-        if stage == "fit":
-            check_weights(split, Axes.of_options(**self.sampling).experiment)
-        if self.transforms.keep_shapes:
-            depth = self.z_range.stop - self.z_range.start
-            check_encoder(model, (self.batch_size, registry.num_source_channels, depth, *self.final_yx_patch_size))
-        self._opened = registry
-        return registry, split
 
     def teardown(self, stage: str) -> None:  # noqa: ARG002  (Lightning passes it)
         """End reading ahead, and give the trainer its settings back."""
@@ -317,7 +199,7 @@ class MultiExperimentDataModule(TransformsOnDevice):
             if self.batch_size > most:  # it doubles the size once more before it compares it with what there is
                 logger.warning("batch_size=%r is more than the %d anchors, and becomes that", self.batch_size, most)
                 self.batch_size = most
-            sampler = self.train_sampler = self._sampler(index)
+            sampler = self.train_sampler = self._sampler(index, self.trainer)
         if self._train_loader is not None:
             self._train_loader.close()
         trainer = self.trainer
@@ -365,7 +247,7 @@ class MultiExperimentDataModule(TransformsOnDevice):
         was = state_dict.get("sampling")
         if self.train_sampler is None or not was or was == self._written:
             return  # Lightning's BatchSizeFinder goes back to where this very run was
-        _, rank = self._ranks()
+        _, rank = ranks_of(self.trainer)
         if rank == 0 and (different := self.train_sampler.differences(was)):
             logger.warning(
                 "The checkpoint was written with other anchors or other options of sampling: %s", ", ".join(different)
@@ -373,29 +255,13 @@ class MultiExperimentDataModule(TransformsOnDevice):
 
     # ------------------------------------------------------------------ parts
 
-    def _index(self, registry: ExperimentRegistry, names: Sequence[str], tau_range: Bounds) -> MultiExperimentIndex:
-        return MultiExperimentIndex(
-            registry.subset(names),
-            self.z_range,
-            self.yx_patch_size,
-            tau_range,
-            entries_for(registry, names, self.include_wells),
-            entries_for(registry, names, self.exclude_fovs),
-        )
-
     def _dataset(self, index: MultiExperimentIndex, fit: bool = True) -> MultiExperimentTripletDataset:
         return MultiExperimentTripletDataset(
             index, fit, index.tau_range_hours, self.tau_decay_rate, self.cache_pool_bytes, self.seed
         )
 
-    def _sampler(self, index: MultiExperimentIndex) -> FlexibleBatchSampler:
-        ranks, rank = self._ranks()
-        return FlexibleBatchSampler(
-            index.valid_anchors, self.batch_size, num_replicas=ranks, rank=rank, seed=self.seed, **self.sampling
-        )
-
     def _sequential(self, dataset: MultiExperimentTripletDataset, dealt: bool) -> BatchLoader:
-        ranks, rank = self._ranks()
+        ranks, rank = ranks_of(self.trainer)
         batches = EvenBatches(
             SequentialSampler(dataset),
             self.batch_size,
@@ -406,9 +272,6 @@ class MultiExperimentDataModule(TransformsOnDevice):
             dealt=dealt,
         )
         return BatchLoader(dataset, batch_sampler=batches, num_workers=self.num_workers)
-
-    def _ranks(self) -> tuple[int, int]:
-        return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
 
     def _give_back(self) -> None:
         """Undo what `setup` did to a trainer that has nothing to validate on."""
@@ -429,10 +292,3 @@ def _dropout(channels: Sequence[int], prob: float) -> ChannelDropout:
             f"channel_dropout_channels is {channels!r}, but needs a list of source positions; use [] to drop none"
         )
     return ChannelDropout(channels, probability("channel_dropout_prob", prob))
-
-
-def _check_crop(first: tuple[int, int], final: tuple[int, int]) -> None:
-    if min(final) < 1 or final[0] > first[0] or final[1] > first[1]:
-        raise DynaclrError(
-            f"final_yx_patch_size is {final}, but needs to be at least 1 and to fit into yx_patch_size, {first}"
-        )

@@ -193,5 +193,5 @@ def check_windows(fovs: Sequence[Fov], z_range: slice, patch: tuple[int, int]) -
         if z_range.stop > depth:
             raise DynaclrError(
                 f"z_range needs to lie inside every stack, got {z_range.start} to {z_range.stop} for FOV {fov.label!r} "
-                f"of {depth} planes"
+                f"of {counted(depth, 'plane')}"
             )

@@ -302,7 +302,10 @@ def test_a_wrong_configuration_is_one_sentence(
 
 
 NO_LOG: dict[str, tuple[dict[str, Any], str]] = {
-    **{name: MISTAKES[name] for name in ("channels of the encoder", "validation experiment", "registry")},
+    **{
+        name: MISTAKES[name]
+        for name in ("channels of the encoder", "validation experiment", "registry", "patch larger than the image")
+    },
     "seed": MISTAKES["seed of everything"],
     "leak": ({"data__init_args__leaky": 2}, "leaky=2"),
     "wells": ({"data__init_args__include_wells": ["Z/9"]}, "include_wells"),
@@ -315,11 +318,24 @@ NO_LOG: dict[str, tuple[dict[str, Any], str]] = {
         {"model__init_args__schedule": "WarmupCosine", "trainer__max_epochs": -1, "trainer__max_steps": -1},
         "schedule='WarmupCosine' needs to know where the run ends",
     ),
+    "stack": (
+        {"data__init_args__z_range": [0, 9], f"{ENCODER}__init_args__in_stack_depth": 9},
+        "z_range needs to lie inside every stack, got 0 to 9",
+    ),
+    "condition": ({"data__init_args__condition_ratio": {"nobody": 1}}, "condition_ratio"),
+    "statistics": (
+        {
+            "data__init_args__normalizations": [
+                {"class_path": "dynaclr.transforms.NormalizeSampled", "init_args": {"keys": ["ch_0"]}}
+            ]
+        },
+        "dynaclr preprocess",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", NO_LOG)
-def test_what_shows_without_the_tracks_is_told_before_a_log_is_begun(
+def test_what_is_wrong_is_told_before_a_log_is_begun(
     name: str, folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No empty version of a log is left by each typing mistake."""

@@ -16,13 +16,17 @@ import pytest
 import torch
 import yaml
 from jsonargparse import ArgumentParser
+from lightning.pytorch import Trainer
 from made_batches import raw_batch
 from monai.data import ThreadDataLoader
 from monai.transforms import Compose, DeleteItemsd, Lambdad, SelectItemsd
 
 from dynaclr.datamodule import MultiExperimentDataModule
 from dynaclr.dataset import EpochIndices, MultiExperimentTripletDataset
+from dynaclr.encoder import ContrastiveEncoder
+from dynaclr.engine import ContrastiveModule
 from dynaclr.errors import DynaclrError
+from dynaclr.loss import NTXentHCL
 from dynaclr.sampler import FlexibleBatchSampler
 from dynaclr.transforms import NormalizeSampled, RandAffined
 from dynaclr_strategies.descriptions import RegistryDescription
@@ -350,23 +354,88 @@ def test_conditions_without_an_anchor_are_told_of(caplog: pytest.LogCaptureFixtu
     ]
 
 
-def test_what_was_checked_is_not_opened_again(caplog: pytest.LogCaptureFixture) -> None:
-    """The registry is read once, and its warnings are told once; a later setup reads it anew."""
+def test_what_was_prepared_is_not_read_again(caplog: pytest.LogCaptureFixture) -> None:
+    """Registry and tracks are read once, and their warnings are told once; a later setup reads them anew."""
     with written() as registry:
         content = yaml.safe_load(registry.read_text())
         del content["experiments"][0]["condition_wells"]["infected"]
         registry.write_text(yaml.safe_dump(content))
         data = make_data(registry)
-        data.check("fit")
+        data.prepare("fit")
+        prepared = data._prepared
+        assert prepared is not None
         data.setup("fit")
+        assert (data.registry, data.train_index, data.val_index, data.train_sampler) == (
+            *(prepared.registry, prepared.train, prepared.val, prepared.sampler),
+        )
         assert sum("wells left out" in message for message in caplog.messages) == 1
         data.setup("fit")
         assert sum("wells left out" in message for message in caplog.messages) == 2
+
+
+def test_what_was_refused_is_read_anew(caplog: pytest.LogCaptureFixture) -> None:
+    """It may be mended in the file; what was prepared before it is not taken for it."""
+    with written() as registry:
+        data = make_data(registry)
+        data.prepare("fit")
         data.val_experiments = ["exp_gamma"]
-        for _ in range(2):  # what was refused may be mended in the file
+        for _ in range(2):
             with pytest.raises(DynaclrError, match="exp_gamma"):
-                data.check("fit")
-        assert sum("wells left out" in message for message in caplog.messages) == 4
+                data.prepare("fit")
+        with pytest.raises(DynaclrError, match="exp_gamma"):
+            data.setup("fit")
+        assert not caplog.messages
+
+
+def test_what_was_prepared_for_another_stage_is_not_taken() -> None:
+    """Nor later, for its own."""
+    with written() as registry:
+        data = make_data(registry)
+        data.prepare("fit")
+        data.setup("predict")
+        assert data.train_index is None
+        assert data.predict_index is not None
+        assert data._prepared is None
+
+
+def test_the_sampler_is_of_the_trainer_that_trains() -> None:
+    """Also where `prepare` knew none, or another."""
+    with written() as registry:
+        data = make_data(registry, batch_size=2)
+        two = Trainer(
+            accelerator="cpu", devices=2, strategy="ddp", use_distributed_sampler=False, logger=False, barebones=True
+        )
+        for known in (None, two):
+            data.prepare("fit", known)
+            data.trainer = two
+            data.setup("fit")
+            assert data.train_sampler is not None
+            assert (data.train_sampler.num_replicas, data.train_sampler.rank) == (2, 0)
+            data.trainer = None
+
+
+def test_a_trainer_that_will_not_do_is_refused_after_all() -> None:
+    """`prepare` may not have known it, nor the encoder."""
+    with written() as registry:
+        data = make_data(registry)
+        data.prepare("fit")
+        data.trainer = Trainer(accelerator="cpu", precision="bf16-true", logger=False, barebones=True)
+        with pytest.raises(DynaclrError, match="precision is 'bf16-true'"):
+            data.setup("fit")
+        data.trainer = None
+        data.prepare("fit")
+        data.trainer = Trainer(accelerator="cpu", logger=False, barebones=True)
+        narrow = ContrastiveEncoder(
+            backbone="convnext_zepto",
+            embedding_dim=256,
+            in_channels=7,
+            in_stack_depth=1,
+            stem_kernel_size=(1, 4, 4),
+            stem_stride=(1, 4, 4),
+        )
+        data.trainer.strategy.connect(ContrastiveModule(narrow, NTXentHCL()))
+        with pytest.raises(DynaclrError, match="set in_channels=2"):
+            data.setup("fit")
 
 
 @pytest.mark.parametrize(
@@ -487,7 +556,7 @@ def test_a_setup_forgets_the_one_before() -> None:
 def test_transforms_of_monai_may_name_all_that_a_sample_holds(transform: Any) -> None:
     """Its statistics too; what a pattern means is MONAI's matter."""
     with written() as registry:
-        make_data(registry, augmentations=[transform]).check("fit")
+        make_data(registry, augmentations=[transform]).prepare("fit")
 
 
 def test_statistics_are_asked_for_where_they_are_used() -> None:

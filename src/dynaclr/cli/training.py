@@ -139,14 +139,14 @@ class TrainingCLI(LightningCLI):
         self._check_run()
 
     def _check_run(self) -> None:
-        """Refuse what cannot work before a log is begun, as far as that shows without reading all of the data."""
+        """Refuse what cannot work before a log is begun."""
         data, trainer = getattr(self, "datamodule", None), getattr(self, "trainer", None)
         if trainer is None:
             return
         if self.subcommand == "fit" and isinstance(self.model, ContrastiveModule):
             self.model.check_fit(trainer)
         if isinstance(data, MultiExperimentDataModule):
-            data.check(str(self.subcommand), trainer, self.model)
+            data.prepare(str(self.subcommand), trainer, self.model)
 
     def _check_weights(self) -> None:
         """Refuse a checkpoint of another model; of models that are not ours nobody knows what they make of one."""
