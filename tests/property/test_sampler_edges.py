@@ -1,4 +1,4 @@
-"""The sampler at its edges: types that pandas and NumPy hand over, states of samplers that are equal or nearly so."""
+"""The sampler at its edges: types that pandas and NumPy hand over, what it refuses and tells, where epochs end."""
 
 from __future__ import annotations
 
@@ -11,35 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from made_samplers import TABLE, TIMED, batches, sampler
 from torch import distributed
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from dynaclr.cascade.axes import ConditionAxis, ExperimentAxis
 from dynaclr.cascade.fold import _CHUNK, _ONE_BY_ONE
 from dynaclr.errors import DynaclrError, RepeatedAnchorsWarning
 from dynaclr.sampler import FlexibleBatchSampler
-
-RNG = np.random.default_rng(0)
-TABLE = pd.DataFrame(
-    {
-        "experiment": RNG.choice(list("ab"), 200),
-        "condition": RNG.choice(list("iu"), 200),
-        "hours_post_infection": RNG.integers(0, 30, 200) * 0.5,
-        "lineage_id": RNG.integers(0, 60, 200),
-    }
-)
-TIMED: dict[str, Any] = {"temporal_enrichment": True}
-
-
-def sampler(table: pd.DataFrame = TABLE, batch_size: int = 16, **options: Any) -> FlexibleBatchSampler:
-    """Make a sampler on the table of this file."""
-    return FlexibleBatchSampler(table, batch_size, **options)
-
-
-def batches(made: FlexibleBatchSampler) -> list[list[int]]:
-    """Return all batches of an epoch."""
-    return list(made)
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.int64, np.uint8, np.uint64, np.float16, np.float32, np.float64])
@@ -56,64 +34,12 @@ def test_a_leak_is_the_decimal_that_was_written(kind: type) -> None:
     assert (sampler(batch_size=100, leaky=kind(0.29)).explain(0)["source"] == "leaked").sum() == 29
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ({"condition_ratio": {"i": 1, "u": 2}}, {"condition_ratio": {"u": 2.0, "i": np.int64(1)}}),
-        ({**TIMED, "temporal_window_hours": 2}, {**TIMED, "temporal_window_hours": np.float64(2.0)}),
-        ({"leaky": 0.25}, {"leaky": np.float32(0.25)}),
-    ],
-)
-def test_equal_samplers_take_each_others_state(one: dict[str, Any], other: dict[str, Any]) -> None:
-    """How an option was written is no difference, and a state holds nothing but plain values."""
-    state = sampler(**one).state_dict()
-    sampler(**other).load_state_dict(state)
-    assert {type(value) for value in state["fingerprint"].values()} <= {int, float, str, type(None)}
-
-
-def test_the_dtype_of_labels_is_no_difference_to_a_state() -> None:
-    """NumPy's and pandas' integers label alike."""
-    coded = TABLE.assign(experiment=(TABLE["experiment"] == "a").astype("int64"))
-    nullable = coded.assign(experiment=coded["experiment"].astype("Int64"))
-    sampler(nullable).load_state_dict(sampler(coded).state_dict())
-
-
-def test_other_lineages_are_another_table() -> None:
-    """With exclusivity the batches depend on the lineages, and so does the fingerprint."""
-    other = TABLE.assign(lineage_id=TABLE["lineage_id"].to_numpy()[::-1])
-    with pytest.raises(DynaclrError, match="other exclusive_by"):
-        sampler(other, exclusive_by="lineage_id").load_state_dict(sampler(exclusive_by="lineage_id").state_dict())
-
-
-def test_a_mapping_that_changes_later_changes_nothing() -> None:
-    """The sampler keeps a copy of the weights it was given."""
-    weights = {"a": 1.0, "b": 1.0}
-    made = sampler(experiment_weights=weights)
-    weights["a"] = 5.0
-    sampler(experiment_weights={"a": 1.0, "b": 1.0}).load_state_dict(made.state_dict())
-    experiments, conditions = ExperimentAxis(weights=weights), ConditionAxis(ratio=weights)
-    weights.clear()
-    assert experiments.weights == conditions.ratio == {"a": 5.0, "b": 1.0}
-
-
 def test_the_largest_float_is_a_number_the_next_integer_is_none() -> None:
     """Integers are as good as floats as far as floats go."""
     largest = int(sys.float_info.max)
     assert len(sampler(experiment_weights={"a": largest, "b": -0.0})) == 200 // 16
     with pytest.raises(DynaclrError, match="needs a finite number"):
         sampler(experiment_weights={"a": largest + 1})
-
-
-def test_an_abandoned_iterator_does_not_move_the_position() -> None:
-    """Of two iterators the one that was started last counts."""
-    made = sampler()
-    old = iter(made)
-    next(old)
-    new = iter(made)
-    next(new)
-    next(old)
-    next(old)
-    assert made.state_dict()["batches"] == 1
 
 
 @pytest.mark.parametrize("labels", [[1, 2.5, 10], [(1, "a"), ("a", 1), (2, "b")], ["b", np.str_("a"), "c"]])
@@ -128,92 +54,10 @@ def test_labels_of_mixed_types_are_labels(labels: list[Any]) -> None:
         assert batches(sampler(pd.DataFrame({"experiment": "a", "condition": numbers}), 6)) == batches(made)
 
 
-@pytest.mark.parametrize(
-    "hours",
-    [
-        pd.to_timedelta(TABLE["hours_post_infection"], unit="h"),
-        TABLE["hours_post_infection"].astype(str),
-        TABLE["hours_post_infection"] > 3,
-        TABLE["hours_post_infection"].astype(complex),
-    ],
-    ids=["timedelta", "text", "bool", "complex"],
-)
-def test_hours_are_numbers(hours: pd.Series[Any]) -> None:
-    """What pandas could turn into numbers, but is no number of hours, is refused."""
-    with pytest.raises(DynaclrError, match="needs hours as plain numbers"):
-        sampler(TABLE.assign(hours_post_infection=hours), **TIMED)
-
-
-@pytest.mark.parametrize("hours", ["object", "Float64", "float32", "category"])
-def test_hours_of_any_numeric_dtype(hours: str) -> None:
-    """Numbers are hours however pandas stores them."""
-    same = TABLE.assign(hours_post_infection=TABLE["hours_post_infection"].astype(hours))
-    assert batches(sampler(same, **TIMED)) == batches(sampler(**TIMED))
-
-
-def test_float32_hours_that_differ_stay_different() -> None:
-    """Frames of half a second are told apart after a month too, where float32 has four numbers in a second."""
-    for start, step in ((10.0, 0.5), (200.0, 0.1), (300.0, 0.5), (700.0, 0.5)):
-        hours = (start + np.arange(400) * step / 3600).astype(np.float32)
-        table = pd.DataFrame({"experiment": "a", "condition": "x", "hours_post_infection": hours})
-        assert len(FlexibleBatchSampler(table, 4, temporal_enrichment=True)._cascade.recipe.strata.values) == 400
-
-
-@pytest.mark.parametrize(("apart", "kind"), [(0.32, "float32"), (0.01, "float64")])
-def test_two_movies_that_began_within_a_second_keep_their_hours(apart: float, kind: str) -> None:
-    """A third of a second is more than what float32 rounds away after 300 hours; float64 rounds nothing that counts."""
-    seconds = 300 * 3600 + np.arange(400) // 2 + np.arange(400) % 2 * apart
-    table = pd.DataFrame({"experiment": "a", "condition": "x", "hours_post_infection": (seconds / 3600).astype(kind)})
-    assert len(FlexibleBatchSampler(table, 4, temporal_enrichment=True)._cascade.recipe.strata.values) == 400
-
-
 def test_the_first_experiment_may_have_no_weight() -> None:
     """Those that follow keep their own batches."""
     made = sampler(experiment_weights={"a": 0, "b": 1})
     assert set(TABLE["experiment"].iloc[list(chain(*batches(made)))]) == {"b"}
-
-
-def test_hours_that_are_not_finite_are_refused_without_a_warning() -> None:
-    """In float32 as in any other dtype."""
-    hours = np.array([0, np.inf, -np.inf, np.nan], dtype=np.float32)
-    table = pd.DataFrame({"experiment": "a", "condition": "x", "hours_post_infection": hours})
-    with pytest.raises(DynaclrError, match="missing or not finite in 3 of 4 rows"):
-        FlexibleBatchSampler(table, 4, temporal_enrichment=True)
-
-
-def test_float32_hours_are_whole_seconds_or_not_experiment_by_experiment() -> None:
-    """One whose frames are 0.5 s apart does not take the whole seconds from another."""
-    third = (300 + np.arange(60) / 3).astype(np.float32)
-    half = (300 + np.arange(60) / 7200).astype(np.float32)
-    table = pd.DataFrame({"experiment": ["a"] * 60 + ["b"] * 60, "condition": "x"})
-    table["hours_post_infection"] = np.concatenate([third, half])
-    values = FlexibleBatchSampler(table, 4, temporal_enrichment=True)._cascade.recipe.strata.values
-    assert {hour for hour in values.tolist() if hour > 300.01} == {
-        round(3600 * hour) / 3600 for hour in third.tolist()[1:]
-    }
-    assert {hour for hour in values.tolist() if hour < 300.01} == {float(hour) for hour in half}
-
-
-@pytest.mark.parametrize("kind", ["float32", "Float32", "float[pyarrow]"])
-@pytest.mark.parametrize("start", [0.0, 120.25, 505.0])
-def test_float32_hours_lose_no_frame_at_the_edge_of_a_window(start: float, kind: str) -> None:
-    """Frames of 20 minutes are a third of an hour apart, which float32 rounds otherwise beyond each power of two."""
-    hours = start + np.arange(200) % 60 / 3
-    options = {**TIMED, "temporal_window_hours": 1.0, "temporal_global_fraction": 0.0}
-    exactly, single = (TABLE.assign(hours_post_infection=pd.Series(hours).astype(each)) for each in ("float64", kind))
-    assert batches(sampler(single, **options)) == batches(sampler(exactly, **options))
-
-
-@pytest.mark.parametrize("start", [0.0, 7.75, 120.25, 505.0])
-def test_hours_that_were_computed_in_float32_lose_no_frame_either(start: float) -> None:
-    """Their sums and products are rounded once more."""
-    frames = np.arange(200) % 60
-    single = np.float32(start) + frames.astype(np.float32) * np.float32(1 / 3)
-    assert single.dtype == np.float32
-    options = {**TIMED, "temporal_window_hours": 1.0, "temporal_global_fraction": 0.0}
-    tables = (TABLE.assign(hours_post_infection=hours) for hours in (start + frames / 3, single))
-    exactly, computed = (batches(sampler(table, **options)) for table in tables)
-    assert computed == exactly
 
 
 def test_numbers_of_batches_end_somewhere() -> None:
@@ -283,15 +127,6 @@ def test_a_column_that_is_there_twice_is_refused() -> None:
         sampler(pd.concat([TABLE, TABLE[["condition"]]], axis=1))
 
 
-@pytest.mark.parametrize("state", [None, {}, {"fingerprint": None}, {"fingerprint": {}, "version": 1}])
-def test_what_is_no_state_is_refused(state: Any) -> None:
-    """The sampler says what a state needs, and stays as it is."""
-    made = sampler()
-    with pytest.raises(DynaclrError, match="is no sampler state"):
-        made.load_state_dict(state)
-    assert len(made) == made.num_batches
-
-
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -325,15 +160,6 @@ def test_too_few_values_are_not_told_of_an_experiment_that_never_comes_up(
     assert [message.partition("there are only ")[2] for message in caplog.messages] == (
         ["1 in condition 'x' of experiment 'a'"] if told else []
     )
-
-
-@pytest.mark.parametrize("batches", [-1, 0.5, 10**30])
-def test_a_state_beyond_all_batches_is_refused(batches: Any) -> None:
-    """When it is loaded, not when somebody iterates."""
-    made = sampler()
-    with pytest.raises(DynaclrError, match=f"batches={batches!r} needs"):
-        made.load_state_dict({**made.state_dict(), "batches": batches})
-    assert len(made) == made.num_batches
 
 
 def test_a_leak_pool_that_is_too_small_is_told() -> None:
@@ -416,27 +242,6 @@ def test_the_last_batch_is_full_or_not_there(drop_last: bool, batches: int) -> N
     assert (made.num_batches, len(made), [len(rows) for rows in made]) == (batches, batches, [4] * batches)
 
 
-def test_another_epoch_begins_with_its_first_batch() -> None:
-    """Nothing is left of the position in the one before."""
-    made = sampler()
-    turn = iter(made)
-    next(turn)
-    made.set_epoch(0)
-    assert made.state_dict()["batches"] == 1
-    made.set_epoch(3)
-    assert (made.state_dict()["epoch"], made.state_dict()["batches"]) == (3, 0)
-
-
-def test_after_the_last_batch_none_is_left() -> None:
-    """A state of a finished epoch restores a sampler of length 0, which yields nothing and then begins anew."""
-    made = sampler()
-    whole = batches(made)
-    restored = sampler()
-    restored.load_state_dict(made.state_dict())
-    assert (len(restored), batches(restored)) == (0, [])
-    assert batches(restored) == whole
-
-
 def test_chunks_are_invisible() -> None:
     """Batches are composed many at a time; an epoch longer than that has each batch once, in order."""
     rows = 2 * _CHUNK + 12
@@ -462,37 +267,6 @@ def test_conflicts_are_counted_over_the_chunks(caplog: pytest.LogCaptureFixture)
             "because a stratum has fewer values than its quota, or shares them with another stratum"
         )
     ]
-
-
-@pytest.mark.parametrize("consumed", [0, 1, 3])
-def test_the_state_of_a_pass_that_has_not_begun_is_its_beginning(consumed: int) -> None:
-    """Not the end of the pass before it, and where a pass was resumed not the epoch's first batch."""
-    made, whole = sampler(), batches(sampler())
-    assert len(whole) > consumed
-    left = iter(made)
-    for _ in range(consumed):
-        next(left)
-    state = made.state_dict()
-    assert state["batches"] == consumed
-    again = iter(made)
-    assert made.state_dict()["batches"] == 0
-    assert list(again) == whole
-    made.load_state_dict(state)
-    rest = iter(made)
-    assert made.state_dict() == state
-    assert list(rest) == whole[consumed:]
-    assert list(left) == whole[consumed:] or not consumed, "an older iterator goes on, and moves no position"
-    assert made.state_dict()["batches"] == len(whole)
-
-
-def test_a_state_survives_a_safe_checkpoint(tmp_path: Any) -> None:
-    """`torch.load(weights_only=True)` reads what `torch.save` wrote."""
-    made = sampler(leaky=np.float64(0.25), **TIMED)
-    next(iter(made))
-    torch.save(made.state_dict(), tmp_path / "state.pt")
-    restored = sampler(leaky=0.25, **TIMED)
-    restored.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    assert batches(restored) == batches(sampler(leaky=0.25, **TIMED))[1:]
 
 
 @pytest.mark.parametrize(("lineages", "conflicts"), [(4, True), (40, False)])
@@ -576,31 +350,3 @@ def test_labels_need_as_many_bytes_as_they_need() -> None:
         owners = [set(table.loc[batch, "experiment"]) for batch in batches(made)]
         assert all(len(owner) == 1 for owner in owners)
         assert len(set.union(*owners)) == labels
-
-
-def test_states_that_were_saved_once_can_be_read() -> None:
-    """A fingerprint is the same in every release that reads its version, so that old checkpoints go on."""
-    rows = np.arange(24)
-    table = pd.DataFrame({"experiment": np.array(list("ab"))[rows % 2], "condition": np.array(list("iuv"))[rows % 3]})
-    table["hours_post_infection"], table["lineage_id"] = rows // 2 * 0.5, rows // 4
-    made = FlexibleBatchSampler(table, 6, leaky=0.2, exclusive_by="lineage_id", num_replicas=1, rank=0, **TIMED)
-    assert made.state_dict() == {
-        "version": 1,
-        "epoch": 0,
-        "batches": 0,
-        "fingerprint": {
-            "anchors": 24,
-            "batch_size": 6,
-            "num_batches": 4,
-            "seed": 0,
-            "leaked anchors": 1,
-            "focal anchors": 4,
-            "temporal_window_hours": 2.0,
-            "experiment shares": "636547d78d0ab4a7",
-            "condition quotas": "45c498a7a630312c",
-            "labels": "4576b54a95abbaa6",
-            "rows": "c09efad7538cdfb9",
-            "hours": "5ae8767ad69d149d",
-            "exclusive_by": "359c7fb90f601e0c",
-        },
-    }
