@@ -15,7 +15,7 @@ from dynaclr.cascade.recipe import Axes
 from dynaclr.checks import whole, whole_pair
 from dynaclr.errors import DynaclrError
 from dynaclr.experiment import ExperimentRegistry
-from dynaclr.fovs import all_fovs, checked_z_range, select_fovs
+from dynaclr.fovs import checked_z_range
 from dynaclr.index import MultiExperimentIndex
 from dynaclr.normalization import check_normalizations
 from dynaclr.on_device import TransformsOnDevice
@@ -172,7 +172,6 @@ class StageReader(TransformsOnDevice):
                 "test data: hold experiments out with val_experiments and use the stage 'validate'"
             )
         registry = ExperimentRegistry.from_yaml(self.experiments_yaml)
-        select_fovs(all_fovs(registry), self.include_wells, self.exclude_fovs)
         self.transforms.check_channels(registry.num_source_channels)
         split = split_experiments(registry, self.val_experiments)
         if stage == "validate" and not split.val:

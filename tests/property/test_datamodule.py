@@ -16,17 +16,14 @@ import pytest
 import torch
 import yaml
 from jsonargparse import ArgumentParser
-from lightning.pytorch import Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from made_batches import raw_batch
 from monai.data import ThreadDataLoader
 from monai.transforms import Compose, DeleteItemsd, Lambdad, SelectItemsd
 
 from dynaclr.datamodule import MultiExperimentDataModule
 from dynaclr.dataset import EpochIndices, MultiExperimentTripletDataset
-from dynaclr.encoder import ContrastiveEncoder
-from dynaclr.engine import ContrastiveModule
 from dynaclr.errors import DynaclrError
-from dynaclr.loss import NTXentHCL
 from dynaclr.sampler import FlexibleBatchSampler
 from dynaclr.transforms import NormalizeSampled, RandAffined
 from dynaclr_strategies.descriptions import RegistryDescription
@@ -398,46 +395,6 @@ def test_what_was_prepared_for_another_stage_is_not_taken() -> None:
         assert data._prepared is None
 
 
-def test_the_sampler_is_of_the_trainer_that_trains() -> None:
-    """Also where `prepare` knew none, or another."""
-    with written() as registry:
-        data = make_data(registry, batch_size=2)
-        two = Trainer(
-            accelerator="cpu", devices=2, strategy="ddp", use_distributed_sampler=False, logger=False, barebones=True
-        )
-        for known in (None, two):
-            data.prepare("fit", known)
-            data.trainer = two
-            data.setup("fit")
-            assert data.train_sampler is not None
-            assert (data.train_sampler.num_replicas, data.train_sampler.rank) == (2, 0)
-            data.trainer = None
-
-
-def test_a_trainer_that_will_not_do_is_refused_after_all() -> None:
-    """`prepare` may not have known it, nor the encoder."""
-    with written() as registry:
-        data = make_data(registry)
-        data.prepare("fit")
-        data.trainer = Trainer(accelerator="cpu", precision="bf16-true", logger=False, barebones=True)
-        with pytest.raises(DynaclrError, match="precision is 'bf16-true'"):
-            data.setup("fit")
-        data.trainer = None
-        data.prepare("fit")
-        data.trainer = Trainer(accelerator="cpu", logger=False, barebones=True)
-        narrow = ContrastiveEncoder(
-            backbone="convnext_zepto",
-            embedding_dim=256,
-            in_channels=7,
-            in_stack_depth=1,
-            stem_kernel_size=(1, 4, 4),
-            stem_stride=(1, 4, 4),
-        )
-        data.trainer.strategy.connect(ContrastiveModule(narrow, NTXentHCL()))
-        with pytest.raises(DynaclrError, match="set in_channels=2"):
-            data.setup("fit")
-
-
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -522,8 +479,9 @@ def test_stages_that_cannot_be_are_refused() -> None:
     """Test has no data, validate needs an experiment, and a loader needs its setup."""
     with written() as registry:
         data = make_data(registry, val_experiments=[])
-        with pytest.raises(DynaclrError, match="stage='test' needs to be 'fit'"):
-            data.setup("test")
+        for stage in ("test", TrainerFn.TESTING):
+            with pytest.raises(DynaclrError, match="stage='test' needs to be 'fit'"):
+                data.setup(stage)
         with pytest.raises(DynaclrError, match="there are no test data"):
             data.test_dataloader()
         with pytest.raises(DynaclrError, match="val_experiments is empty, but the stage 'validate' needs"):

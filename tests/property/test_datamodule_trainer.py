@@ -19,6 +19,7 @@ from dynaclr.errors import DynaclrError
 from dynaclr.loss import NTXentHCL
 from dynaclr.randomness import keys
 from dynaclr.trainers import correct_progress, state_left_behind, trained_batches
+from dynaclr.transforms import RandGaussianNoised
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.writers import write_registry
 
@@ -35,13 +36,19 @@ def make_trainer(**options: Any) -> Trainer:
     return Trainer(accelerator="cpu", enable_model_summary=False, max_epochs=1, **quiet, **options)
 
 
+def encoder(channels: int, depth: int = 1) -> ContrastiveModule:
+    """Return a small model of such images."""
+    stem = (depth, 4, 4)
+    return ContrastiveModule(ContrastiveEncoder("convnext_zepto", channels, depth, stem, stem, 256, 4), NTXentHCL())
+
+
 @contextmanager
 def trained(trainer: Trainer, **options: Any) -> Iterator[MultiExperimentDataModule]:
     """Make a data module that belongs to a trainer, on a registry that lives as long as the block."""
     with tempfile.TemporaryDirectory() as folder:
-        path = write_registry(two_experiments(tracks=3, size=(16, 16)), Path(folder))
-        given = {"val_experiments": ["exp_beta"], "batch_size": 2, **options}
-        data = MultiExperimentDataModule(path, (0, 1), (16, 16), (12, 12), **given)
+        path = write_registry(two_experiments(tracks=3, size=(16, 16), z=3), Path(folder))
+        given = {"val_experiments": ["exp_beta"], "batch_size": 2, "z_range": (0, 1), **options}
+        data = MultiExperimentDataModule(path, yx_patch_size=(16, 16), final_yx_patch_size=(12, 12), **given)
         data.trainer = trainer
         yield data
 
@@ -149,15 +156,56 @@ def test_the_loaders_know_their_ranks_themselves() -> None:
 
 
 def test_an_encoder_that_does_not_fit_is_refused_with_the_shape_of_the_batches() -> None:
-    """The sizes are those of the data module and the registry."""
-    with trained(make_trainer(), batch_size=3) as data:
-        fitting, wider = (
-            ContrastiveModule(ContrastiveEncoder("convnext_zepto", n, 1, (1, 4, 4), (1, 4, 4), 256, 4), NTXentHCL())
-            for n in (2, 3)
-        )
-        data.check("fit", None, fitting)
-        with pytest.raises(DynaclrError, match=r"\(3, 2, 1, 12, 12\)"):
-            data.check("fit", None, wider)
+    """The sizes are those of the data module and the registry, of the planes that are read."""
+    with trained(make_trainer(), batch_size=3, z_range=(1, 3)) as data:
+        data.prepare("fit", None, encoder(channels=2, depth=2))
+        with pytest.raises(DynaclrError, match=r"\(3, 2, 2, 12, 12\)"):
+            data.prepare("fit", None, encoder(channels=3, depth=2))
+
+
+def test_the_sampler_is_of_the_trainer_that_trains() -> None:
+    """Also where `prepare` knew none; what was prepared for the same ranks is taken."""
+    two = make_trainer(devices=2, strategy="ddp", use_distributed_sampler=False)
+    with trained(two) as data:
+        data.prepare("fit")
+        data.setup("fit")
+        assert data.train_sampler is not None
+        assert (data.train_sampler.num_replicas, data.train_sampler.rank) == (2, 0)
+        data.prepare("fit", two)
+        assert data._prepared is not None
+        prepared = data._prepared.sampler
+        data.setup("fit")
+        assert data.train_sampler is prepared
+
+
+def test_what_will_not_do_is_refused_after_all() -> None:
+    """`prepare` may have known neither the trainer nor the encoder."""
+    with trained(make_trainer(precision="bf16-true")) as data:
+        data.prepare("fit")
+        with pytest.raises(DynaclrError, match="precision is 'bf16-true'"):
+            data.setup("fit")
+    for prepared in (True, False):
+        with trained(make_trainer()) as data:
+            data.trainer.strategy.connect(encoder(channels=7))
+            if prepared:
+                data.prepare("fit")
+            with pytest.raises(DynaclrError, match="set in_channels=2"):
+                data.setup("fit")
+
+
+def test_a_size_that_a_trainer_tries_is_at_most_all_anchors(caplog: pytest.LogCaptureFixture) -> None:
+    """Lightning doubles it once too often; all anchors are a batch like any other."""
+    with trained(make_trainer()) as data:
+        data.setup("fit")
+        assert data.train_index is not None
+        most = len(data.train_index.valid_anchors)
+        for size in (most - 1, most, most + 1):
+            data.batch_size = size
+            loader = data.train_dataloader()
+            assert loader.batch_sampler.batch_size == data.batch_size == min(size, most)
+    assert [message for message in caplog.messages if "batch_size" in message] == [
+        f"batch_size={most + 1} is more than the {most} anchors, and becomes that"
+    ]
 
 
 @pytest.mark.parametrize("middle", [False, True])
@@ -257,6 +305,26 @@ def test_random_transforms_run_while_the_trainer_trains() -> None:
         kept = data.on_after_batch_transfer(batch, 0)
         assert torch.equal(kept["anchor"], batch["anchor"][..., 2:-2, 2:-2])
         assert kept["anchor"][:, 1].any()
+
+
+def test_noise_is_that_of_the_batch_and_leaves_the_global_generator_alone() -> None:
+    """The same batch twice has the same noise, the next one another; anchor and positive each have their own."""
+    noise = RandGaussianNoised(["ch_0", "ch_1"], prob=1.0, std=1.0, sample_std=False)
+    with trained(make_trainer(), augmentations=[noise], channel_dropout_prob=0.0) as data:
+        data.setup("fit")
+        batch = data.train_dataloader().dataset.__getitems__([0, 1])
+        data.trainer.training = True
+        before = torch.get_rng_state()
+        first, again = (data.on_after_batch_transfer(dict(batch), 0) for _ in range(2))
+        data.trainer.fit_loop.epoch_loop.batch_progress.current.ready = 1
+        other = data.on_after_batch_transfer(dict(batch), 0)
+        assert torch.equal(before, torch.get_rng_state())
+        plain = {name: batch[name][..., 2:-2, 2:-2] for name in ("anchor", "positive")}
+        for name, image in plain.items():
+            assert torch.equal(first[name], again[name])
+            assert not torch.equal(first[name], other[name])
+            assert not torch.equal(first[name], image)
+        assert not torch.isclose(first["anchor"] - plain["anchor"], first["positive"] - plain["positive"]).all()
 
 
 def test_the_training_loader_asks_the_trainer_that_there_is() -> None:
