@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from command_lines import write_fit_config
 from lightning.pytorch.callbacks import ModelCheckpoint
 from runs import LIGHTNING_WARNINGS, Recorder, make_data, make_model, make_trainer, write_two_experiments
 
@@ -50,13 +51,17 @@ class Ranks:
         path = self.root / "job.json"
         given = {"stage": stage, "registry": str(self.registry), "data": data, "trainer": {**TWO_RANKS, **trainer}}
         path.write_text(json.dumps({**given, **job}))
+        return self.run(str(WORKER), str(path))
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run Python until it ends."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        command = [sys.executable, str(WORKER), str(path)]
+        everything: dict[str, Any] = {"capture_output": True, "text": True}
         # A deadlock is a failure, not a test run that never ends.
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+        return subprocess.run([sys.executable, *command], env=environment, timeout=240, check=False, **everything)
 
     def __call__(self, stage: str, data: dict[str, Any], **options: Any) -> list[dict[str, Any]]:
         """Run a job and return what both ranks saw."""
@@ -105,6 +110,35 @@ def test_two_processes_train_on_the_batches_of_one_in_turn() -> None:
     assert on_one.epoch(0) == alone.epoch(0)[4:]
     assert on_one.epoch(1) == alone.epoch(1)
     assert on_one.validated == alone.validated
+
+
+def test_the_command_line_trains_on_two_ranks() -> None:
+    """It reads the data before it starts the second rank, which does as the first, and says nothing that is no use."""
+    with two_ranks() as ranks:
+        config = write_fit_config(ranks.root, ranks.registry, trainer__strategy="ddp", trainer__devices=2)
+        ended = ranks.run("-m", "dynaclr", "fit", "--config", str(config))
+        assert ended.returncode == 0, ended.stderr[-4000:]
+        assert "Warning" not in ended.stderr + ended.stdout
+        (log,) = ranks.root.glob("lightning_logs/version_*")
+        assert [path.name for path in log.glob("checkpoints/*")] == ["epoch=0-step=2.ckpt"]
+
+
+def test_a_mistake_on_two_ranks_is_told_once() -> None:
+    """By the first, before there is a second; nothing is written."""
+    with two_ranks() as ranks:
+        config = write_fit_config(
+            ranks.root,
+            ranks.registry,
+            trainer__strategy="ddp",
+            trainer__devices=2,
+            data__init_args__yx_patch_size=[999, 999],
+        )
+        before = set(ranks.root.rglob("*"))
+        ended = ranks.run("-m", "dynaclr", "fit", "--config", str(config))
+        assert ended.returncode == 2
+        (line,) = [line for line in ended.stderr.splitlines() if "error" in line]
+        assert line.startswith("dynaclr: error: yx_patch_size needs to fit into every image, got (999, 999)")
+        assert set(ranks.root.rglob("*")) == before
 
 
 def assert_epochs_are_those_of_all_ranks(ranks: list[dict[str, Any]]) -> None:

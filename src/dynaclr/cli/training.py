@@ -250,6 +250,8 @@ def _silence() -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"lightning\.pytorch\.cli")
     # Lightning 2.6 asks torch 2.13 for something that torch has renamed.
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
+    # Of weights whose second axis has length 1, as a depthwise convolution's: its stride means nothing.
+    warnings.filterwarnings("ignore", message=r"(?s)Grad strides do not match.*grad\.sizes\(\) = \[\d+, 1, ")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
 
 
