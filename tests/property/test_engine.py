@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -147,6 +147,28 @@ def test_labels_pair_each_anchor_with_its_positive() -> None:
     projections = torch.cat([model(batch[view])[1] for view in ("anchor", "positive")])
     expected = NTXentLoss(0.1)(projections, torch.arange(4).repeat(2))
     torch.testing.assert_close(runner.callback_metrics["loss/val"], expected.detach())
+
+
+@settings(max_examples=10)
+@given(lineage=st.lists(st.integers(0, 2), min_size=2, max_size=6), seed=st.integers(0, 99))
+@example(lineage=[0, 0, 1], seed=0)  # neighbours, so that each code twice in a row would mask others
+def test_relatives_are_masked_by_the_codes_of_the_batch(lineage: list[int], seed: int) -> None:
+    """Anchor i and positive i are of lineage i, and have the rows of all other lineages for negatives."""
+    size, temperature, beta = len(lineage), 0.1, 0.5
+    model = module(NTXentHCL(temperature, beta, mask_same_lineage=True))
+    images = torch.randn(2, size, 2, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
+    batch = {"anchor": images[0], "positive": images[1], "lineage": torch.tensor(lineage)}
+    with tempfile.TemporaryDirectory() as folder:
+        runner = trainer(folder)
+        runner.validate(model, DataLoader([batch], batch_size=None), verbose=False)
+    rows = nn.functional.normalize(model(images.flatten(0, 1))[1].detach().double()).numpy()
+    losses = []
+    for i in range(2 * size):
+        negatives = [float(rows[i] @ rows[j]) for j in range(2 * size) if lineage[j % size] != lineage[i % size]]
+        mean = sum(math.exp(beta * c) for c in negatives) / max(len(negatives), 1)
+        others = sum(math.exp(beta * c) / mean * math.exp(c / temperature) for c in negatives)
+        losses.append(math.log1p(others / math.exp(rows[i] @ rows[(i + size) % (2 * size)] / temperature)))
+    assert float(runner.callback_metrics["loss/val"]) == pytest.approx(sum(losses) / len(losses), rel=1e-4, abs=1e-6)
 
 
 def test_negatives_of_the_batch_are_compared_with_their_anchors() -> None:

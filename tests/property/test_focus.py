@@ -193,6 +193,18 @@ def test_every_time_that_serves_is_chosen() -> None:
     assert set(found[1::2]) == set(map(float, range(40)))  # P(one is missed) < 40 * exp(-1000 / 40) < 1e-9
 
 
+@given(serving=st.lists(st.integers(0, 39), min_size=2, max_size=4))
+def test_what_serves_one_experiment_is_not_remembered_of_another(serving: list[int]) -> None:
+    """Experiments with the same conditions have times of their own, of which the first tries miss the one that serves.
+
+    Condition 0 has anchors at 40 times and condition 1 at one of them, another one in each experiment.
+    """
+    strata = timed_strata([[[float(hour) for hour in range(40)], [float(only)]] for only in serving])
+    batches = [[2 * group, 2 * group + 1] for group in range(len(serving))]
+    found = chosen(Focus(strata, TimeAxis(0.0)), strata, batches * 5)
+    assert found == [float(only) for only in serving] * 5
+
+
 def test_few_enumerations_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """A set of conditions that was forgotten is looked at again, with the same result."""
     monkeypatch.setattr(module, "_REMEMBERED", 2)

@@ -243,6 +243,44 @@ def test_dropped_observations_of_several_fovs_add_up() -> None:
     assert [line.split()[-1] for line in index.summary().splitlines()[2:]] == ["4", "0", "0", "0"]
 
 
+def test_a_condition_without_an_anchor_has_an_empty_group() -> None:
+    """So has an experiment: the groups of the others are their own rows, not those of the next label."""
+    seen_once = (TrackDescription(track_id=1, frames=(0,), y=8.0, x=8.0),)
+    alpha, beta = two_experiments(conditions=("mock", "drug")).experiments
+    lost = replace(alpha.wells[0], fovs=(replace(alpha.wells[0].fovs[0], tracks=seen_once),))
+    with written(replace(TWO, experiments=(replace(alpha, wells=(lost, *alpha.wells[1:])), beta))) as registry:
+        one_condition = index_of(registry, include_wells=["exp_alpha:A/1", "exp_beta:B/1"])
+        all_wells = index_of(registry)
+    for index in (one_condition, all_wells):
+        groups = {"experiment": index.experiment_groups, "condition": index.condition_groups}
+        for column, found in groups.items():
+            assert list(found) == list(index.tracks[column].cat.categories)
+            labels = index.valid_anchors[column].astype(str)
+            assert {name: rows.tolist() for name, rows in found.items()} == {
+                name: np.flatnonzero(labels == name).tolist() for name in found
+            }
+    assert not len(one_condition.experiment_groups["exp_alpha"])
+    assert not len(one_condition.condition_groups["mock"])
+
+
+@pytest.mark.parametrize("beyond", [{"x": -1.0}, {"y": 1e9}, {"x": -0.5, "dx": -1.0}])
+def test_a_mother_outside_the_image_is_a_mother_all_the_same(beyond: dict[str, float]) -> None:
+    """Her daughters and granddaughters are of her lineage, though no row of her is kept."""
+    inside = {"y": 8.0, "x": 8.0}
+    family = (
+        TrackDescription(track_id=3, frames=(0, 1), **{**inside, **beyond}),
+        TrackDescription(track_id=5, frames=(2, 3), parent=3, **inside),
+        TrackDescription(track_id=7, frames=(2, 3), parent=3, **{**inside, **beyond}),
+        TrackDescription(track_id=8, frames=(4, 5), parent=7, **inside),
+        TrackDescription(track_id=9, frames=(0, 5), **inside),
+    )
+    with written(_with_first_fov(TWO, tracks=family)) as registry:
+        tracks = index_of(registry).tracks
+    mine = tracks[(tracks["experiment"] == "exp_alpha") & (tracks["fov_name"] == "A/1/0")]
+    lineages = dict(zip(mine["track_id"], mine["lineage_id"].astype(str), strict=True))
+    assert lineages == {5: "exp_alpha_A/1/0_3", 8: "exp_alpha_A/1/0_3", 9: "exp_alpha_A/1/0_9"}
+
+
 def test_anchors_are_grouped_by_condition_too() -> None:
     """Each condition's anchors are the rows that have its label."""
     with written(TWO) as registry:

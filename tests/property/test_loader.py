@@ -283,6 +283,50 @@ def test_a_batch_that_training_failed_on_is_not_consumed(workers: int) -> None:
     loader.close()
 
 
+@given(
+    workers=st.sampled_from(WORKERS),
+    runs=st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=5),
+    epoch=st.integers(0, 2),
+)
+def test_a_run_may_be_resumed_again_and_again(workers: int, runs: list[tuple[int, bool]], epoch: int) -> None:
+    """Each state counts what was trained in all runs of the epoch together, also where the last batch was not.
+
+    As a trainer does, `trained` counts from the beginning of the epoch, not of the run.
+    """
+    trained, whole = 0, make_sampler()
+    state: dict[str, Any] | None = None
+    for count, last_fails in runs:
+        sampler = make_sampler()
+        loader = ResumableBatchLoader(Echo(), batch_sampler=sampler, num_workers=workers, trained=lambda: trained)
+        sampler.set_epoch(epoch)
+        if state is not None:
+            loader.load_state_dict(state)
+        batches = iter(loader)
+        for number, batch in zip(range(count), batches, strict=False):
+            assert batch["anchor"] == whole.batch(trained, epoch)
+            assert batch["epoch"] == epoch
+            if number < count - 1 or not last_fails:
+                trained += 1
+        state = loader.state_dict()
+        assert state["sampler"]["epoch"] == epoch
+        assert state["sampler"]["batches"] == trained
+        loader.close()
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("taken", [1, 4])
+def test_another_epoch_is_none_of_a_pass_that_has_begun(workers: int, taken: int) -> None:
+    """Who sets it on the way changes neither the indices of the pass nor the epoch that they carry."""
+    sampler = make_sampler()
+    loader = ResumableBatchLoader(Echo(), batch_sampler=sampler, num_workers=workers)
+    begun = iter(loader)
+    batches = [next(begun) for _ in range(taken)]
+    sampler.set_epoch(5)
+    batches += begun
+    assert [batch["epoch"] for batch in batches] == [0] * 7
+    assert [batch["anchor"] for batch in batches] == [sampler.batch(i, 0) for i in range(7)]
+
+
 def test_a_resumed_loader_says_how_many_batches_lie_behind() -> None:
     """In its own count, that of the new number of ranks."""
     told: list[tuple[int, bool]] = []

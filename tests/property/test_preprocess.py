@@ -119,6 +119,36 @@ def test_statistics_are_those_of_the_pixels(dtype: str, version: str, chunks: tu
         assert not list(Path(folder).rglob(f"*{WORK_FOLDER}*"))
 
 
+@settings(max_examples=8)
+@given(
+    dtype=st.sampled_from(["uint8", "uint16", "float32"]),
+    version=st.sampled_from(["0.4", "0.5"]),
+    planes=st.integers(1, 5),
+    at_once=st.integers(1, 5),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_frame_that_is_read_in_blocks_is_one_frame(
+    dtype: str, version: str, planes: int, at_once: int, seed: int
+) -> None:
+    """Stacks of more planes than are read at once, as real ones are, have the statistics of all their planes."""
+    well = WellDescription(name="A/1", fovs=(FovDescription(name="0", frames=2, z=planes, y=4, x=5),))
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        channels, owned = ("Mito", "GFP"), (("mock", ("A/1",)),)
+        registry = _open(folder, ome_version=version, wells=(well,), condition_wells=owned, source_channel=channels)
+        registry = _retyped(registry, dtype, np.random.default_rng(seed))
+        patch.setattr(preprocess, "_BLOCK_BYTES", at_once * 4 * 5 * np.dtype(dtype).itemsize)
+        compute_statistics(registry, progress=False)
+        position, pixels = registry.positions("exp_alpha")["A/1/0"], _pixels(registry)["A/1/0"][:]
+        assert position.normalization is not None
+        for channel, index in (("Mito", 2), ("GFP", 1)):
+            entry = position.normalization[channel]
+            _assert_same(entry["fov_statistics"], _naive(pixels[:, index]))
+            _assert_same(entry["dataset_statistics"], _naive(pixels[:, index]))
+            assert list(entry["timepoint_statistics"]) == ["0", "1"]
+            for t in range(2):
+                _assert_same(entry["timepoint_statistics"][str(t)], _naive(pixels[t, index]))
+
+
 def _retyped(registry: ExperimentRegistry, dtype: str, rng: np.random.Generator) -> ExperimentRegistry:
     """Replace the pixels by random ones of another type, in the same chunks."""
     for array in _pixels(registry).values():

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from fractions import Fraction
+from math import ceil, floor
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dynaclr.sampler import FlexibleBatchSampler
 from dynaclr_strategies.holding import hold
 from dynaclr_strategies.law_cases import law_cases
 from dynaclr_strategies.options import sampler_cases
@@ -81,6 +86,28 @@ def test_experiment_share(case: SamplerCase) -> None:
 def test_condition_quota(case: SamplerCase) -> None:
     """Each condition gets its quota."""
     hold("condition-quota", case)
+
+
+@given(
+    held=st.lists(st.sets(st.sampled_from("abcd"), min_size=1), min_size=2, max_size=4),
+    ratio=st.fixed_dictionaries({condition: st.integers(1, 9) for condition in "abcd"}),
+    seed=st.integers(0, 99),
+)
+def test_experiments_of_other_conditions_have_quotas_of_their_own(
+    held: list[set[str]], ratio: dict[str, int], seed: int
+) -> None:
+    """The ratio is normalised over the conditions of the batch's experiment, whichever they are and however many."""
+    rows = [(f"e{nth}", condition) for nth, own in enumerate(held) for condition in sorted(own) for _ in range(12)]
+    table = pd.DataFrame(rows, columns=["experiment", "condition"])
+    ratio = {condition: part for condition, part in ratio.items() if condition in set().union(*held)}
+    for batch in FlexibleBatchSampler(table, 12, condition_ratio=ratio, seed=seed):
+        [owner] = set(table["experiment"][batch])
+        own = held[int(owner[1:])]
+        drawn = Counter(table["condition"][batch])
+        for condition in own:
+            expected = Fraction(12 * ratio[condition], sum(ratio[each] for each in own))
+            assert drawn.pop(condition, 0) in (floor(expected), ceil(expected))
+        assert not drawn
 
 
 @given(case=sampler_cases(temporal_enrichment=ON))

@@ -146,9 +146,8 @@ def test_a_csv_says_the_same_as_its_rows(rows: Rows, newline: str, blank_lines: 
     assert parents_of(csv(newline.join(lines) + newline)) == naive_parents(rows)
 
 
-@given(track_tables(), st.booleans())
-def test_row_identities_tell_the_same_lineage(rows: Rows, in_track: bool) -> None:
-    """A file with only `id` and `parent_id`, the parent's last row or -1, has the parents of `parent_track_id`."""
+def by_row_identities(rows: Rows, in_track: bool) -> pd.DataFrame:
+    """Return the same table with only `id` and `parent_id`: of a track's first row the mother's last one, or -1."""
     parents = naive_parents(rows)
     number = {(row["track_id"], row["t"]): i + 1 for i, row in enumerate(rows)}
     identified = []
@@ -161,8 +160,23 @@ def test_row_identities_tell_the_same_lineage(rows: Rows, in_track: bool) -> Non
             parent_id = number[mother, max(t for track, t in number if track == mother)]
         rest = {name: row[name] for name in ("track_id", "t", "y", "x")}
         identified.append({**rest, "id": number[row["track_id"], row["t"]], "parent_id": parent_id})
-    frame = pd.DataFrame(identified, columns=["track_id", "t", "y", "x", "id", "parent_id"])
-    assert parents_of(check(frame)) == parents
+    return pd.DataFrame(identified, columns=["track_id", "t", "y", "x", "id", "parent_id"])
+
+
+@given(track_tables(), st.booleans())
+def test_row_identities_tell_the_same_lineage(rows: Rows, in_track: bool) -> None:
+    """A file with only `id` and `parent_id`, the parent's last row or -1, has the parents of `parent_track_id`."""
+    assert parents_of(check(by_row_identities(rows, in_track))) == naive_parents(rows)
+
+
+@given(track_tables(), st.booleans(), st.data())
+def test_founder_parent_may_be_the_identity_of_a_row(rows: Rows, in_track: bool, data: st.DataObject) -> None:
+    """Where rows name rows, a parent of the value `founder_parent` means a founder as well; other rows stay parents."""
+    frame = by_row_identities(rows, in_track)
+    value = data.draw(st.sampled_from([0, *frame["parent_id"].tolist()]))
+    first = frame.sort_values("t").drop_duplicates("track_id").set_index("track_id")["parent_id"].to_dict()
+    expected = {track: -1 if first[track] == value else parent for track, parent in naive_parents(rows).items()}
+    assert parents_of(check(frame, founder_parent=value)) == expected
 
 
 @given(track_tables(), st.integers(0, 9))
