@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lightning.pytorch import Trainer
 
 from dynaclr.datamodule import MultiExperimentDataModule
+from dynaclr.dataset import EpochIndices, MultiExperimentTripletDataset
 from dynaclr.encoder import ContrastiveEncoder
 from dynaclr.engine import ContrastiveModule
 from dynaclr.errors import DynaclrError
+from dynaclr.loader import BatchLoader
 from dynaclr.loss import NTXentHCL
 from dynaclr.randomness import keys
 from dynaclr.trainers import correct_progress, state_left_behind, trained_batches
@@ -293,6 +297,20 @@ def test_what_is_drawn_depends_on_the_batch_and_the_rank() -> None:
         assert data._draw_seeds(data.trainer) == {"anchor": expected[0], "positive": expected[1]}
 
 
+@pytest.mark.parametrize("rank", [0, 1, 3])
+def test_each_rank_draws_for_itself(rank: int) -> None:
+    """The seeds of a batch are those of its rank, so that no two processes augment alike."""
+    with trained(make_trainer(devices=2, num_nodes=2, strategy="ddp", use_distributed_sampler=False)) as data:
+        data.setup("fit")
+        environment = data.trainer.strategy.cluster_environment  # type: ignore[attr-defined]
+        environment.set_global_rank(rank)
+        try:
+            drawn = data._draw_seeds(data.trainer)
+        finally:
+            environment.set_global_rank(0)  # Lightning keeps it process-wide
+    assert list(drawn.values()) == keys(0, 0, "augmentation", 0, rank, [0, 1]).tolist()
+
+
 def test_random_transforms_run_while_the_trainer_trains() -> None:
     """Validation and a data module without a trainer see batches that are cropped, and nothing more."""
     with trained(make_trainer(), channel_dropout_prob=1.0) as data:
@@ -359,6 +377,23 @@ def test_one_training_loader_reads_ahead_at_a_time() -> None:
         next(begun)
         data.teardown("fit")
         assert second._batches is None
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(-1, 99), decay_rate=st.sampled_from([0.0, 2.0, 50.0]), epoch=st.integers(0, 2))
+def test_positives_are_drawn_as_the_options_say(seed: int, decay_rate: float, epoch: int) -> None:
+    """The loaders' positives, in training and validation, are those of a dataset made by hand with seed and decay."""
+    with trained(make_trainer(), seed=seed, tau_decay_rate=decay_rate) as data:
+        data.setup("fit")
+        val = data.val_dataloader()
+        assert isinstance(val, BatchLoader)
+        for loader, index in ((data.train_dataloader(), data.train_index), (val, data.val_index)):
+            assert index is not None
+            by_hand = MultiExperimentTripletDataset(index, tau_decay_rate=decay_rate, seed=seed)
+            # Each anchor many times: so many draws are hardly ever those of another seed or rate.
+            anchors = EpochIndices(list(range(len(index.valid_anchors))) * 50, epoch)
+            for found, expected in zip(loader.dataset.positives(anchors), by_hand.positives(anchors), strict=True):
+                assert found.tolist() == expected.tolist()
 
 
 def test_each_loader_reads_what_its_stage_is_for() -> None:

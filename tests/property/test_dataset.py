@@ -224,8 +224,8 @@ def test_the_farthest_of_two_offsets_decays_in_full() -> None:
 def test_the_range_that_was_asked_for_measures_the_decay(last: int, cells: int) -> None:
     """However short the movie is: an offset's weight is that of the range of hours, not of what is left of it.
 
-    A cell of 3 to 5 frames, and a range of up to 60: what its first frame draws 20,000 times is compared by a chi-squared
-    test that fails by chance once in 1e9 seeds.
+    A cell of 3 to 5 frames, and a range of up to 60: what its first frame draws 20,000 times is compared by a
+    chi-squared test that fails by chance once in 1e9 seeds.
     """
     track = TrackDescription(track_id=1, frames=tuple(range(cells + 1)), y=30.0, x=30.0)
     dataset = dataset_of((track,), tau_range_hours=(0.5, last / 2))

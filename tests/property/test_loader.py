@@ -293,23 +293,23 @@ def test_a_run_may_be_resumed_again_and_again(workers: int, runs: list[tuple[int
 
     As a trainer does, `trained` counts from the beginning of the epoch, not of the run.
     """
-    trained, whole = 0, make_sampler()
+    done, whole = [0], make_sampler()
     state: dict[str, Any] | None = None
     for count, last_fails in runs:
         sampler = make_sampler()
-        loader = ResumableBatchLoader(Echo(), batch_sampler=sampler, num_workers=workers, trained=lambda: trained)
+        loader = ResumableBatchLoader(Echo(), batch_sampler=sampler, num_workers=workers, trained=lambda: done[0])
         sampler.set_epoch(epoch)
         if state is not None:
             loader.load_state_dict(state)
         batches = iter(loader)
         for number, batch in zip(range(count), batches, strict=False):
-            assert batch["anchor"] == whole.batch(trained, epoch)
+            assert batch["anchor"] == whole.batch(done[0], epoch)
             assert batch["epoch"] == epoch
             if number < count - 1 or not last_fails:
-                trained += 1
+                done[0] += 1
         state = loader.state_dict()
         assert state["sampler"]["epoch"] == epoch
-        assert state["sampler"]["batches"] == trained
+        assert state["sampler"]["batches"] == done[0]
         loader.close()
 
 

@@ -19,7 +19,7 @@ from dynaclr.memory import ArrayPool
     keep=st.integers(0, 3),
 )
 def test_no_two_live_arrays_share_memory(steps: list[tuple[str, int]], keep: int) -> None:
-    """Whatever is taken, dropped or only looked at through a view of an array or a tensor, what is alive keeps its content."""
+    """Whatever is taken, dropped or only looked at through a view of it, what is alive keeps its content."""
     pool = ArrayPool(np.ravel, keep)
     alive: list[tuple[torch.Tensor, int]] = []
     for number, (step, which) in enumerate(steps):

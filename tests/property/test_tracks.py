@@ -173,8 +173,10 @@ def test_row_identities_tell_the_same_lineage(rows: Rows, in_track: bool) -> Non
 def test_founder_parent_may_be_the_identity_of_a_row(rows: Rows, in_track: bool, data: st.DataObject) -> None:
     """Where rows name rows, a parent of the value `founder_parent` means a founder as well; other rows stay parents."""
     frame = by_row_identities(rows, in_track)
-    value = data.draw(st.sampled_from([0, *frame["parent_id"].tolist()]))
-    first = frame.sort_values("t").drop_duplicates("track_id").set_index("track_id")["parent_id"].to_dict()
+    first_rows = frame.sort_values("t").drop_duplicates("track_id")
+    named = first_rows["parent_id"][first_rows["parent_id"] > 0].tolist()
+    value = data.draw(st.sampled_from(named or [0, *frame["id"].tolist()]))
+    first = first_rows.set_index("track_id")["parent_id"].to_dict()
     expected = {track: -1 if first[track] == value else parent for track, parent in naive_parents(rows).items()}
     assert parents_of(check(frame, founder_parent=value)) == expected
 
