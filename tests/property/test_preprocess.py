@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from shutil import copytree, rmtree
+from shutil import copyfile, copytree, rmtree
 from threading import Thread
 from typing import Any
 
@@ -209,6 +209,30 @@ def test_experiments_on_one_store_share_their_data_set() -> None:
         assert position.normalization["GFP"]["dataset_statistics"] == position.normalization["GFP"]["fov_statistics"]
 
 
+@pytest.mark.parametrize("wells", [{"a": ["A/1"], "b": ["B/1"]}, {"a": ["A/1", "B/1"], "b": ["B/1"]}])
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_experiments_on_one_store_may_train_on_other_channels(wells: dict[str, list[str]], order: str) -> None:
+    """Each finds the statistics of its own channels, whichever comes last."""
+    channels = {"a": ["Phase3D", "GFP"], "b": ["Mito", "GFP"]}
+    with tempfile.TemporaryDirectory() as folder:
+        [first] = _open(folder).experiments
+        changes = {
+            name: {"name": name, "source_channel": channels[name], "condition_wells": {"x": wells[name]}}
+            for name in order
+        }
+        both = ExperimentRegistry([first.model_copy(update=changes[name]) for name in order])
+        compute_statistics(both, progress=False)
+        for scheme in SCHEMES:
+            check_statistics(both, scheme, "mean", "std")
+        pixels = {fov: np.asarray(array[:]) for fov, array in _pixels(ExperimentRegistry([first])).items()}
+        for name in order:
+            for fov, position in both.positions(name).items():
+                assert position.normalization is not None
+                for channel in channels[name]:
+                    mine = pixels[fov][:, first.channel_names.index(channel)]
+                    _assert_same(position.normalization[channel]["fov_statistics"], _naive(mine))
+
+
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"no real movies at {REAL_DATA}")
 def test_the_real_movies_are_preprocessed() -> None:
     """On a copy of the published movies all statistics come out usable, and equal to numpy's."""
@@ -306,6 +330,32 @@ def test_an_interrupted_run_is_continued() -> None:
         compute_statistics(registry, progress=False)
         expected = {fov: p.normalization for fov, p in whole.positions("exp_alpha").items()}
         assert {fov: p.normalization for fov, p in registry.positions("exp_alpha").items()} == expected
+
+
+@settings(max_examples=8)
+@given(rewritten=st.sets(st.sampled_from(["A/1/0", "B/1/0", "B/1/1"])), version=st.sampled_from(["0.4", "0.5"]))
+def test_the_work_on_images_that_were_replaced_is_done_again(rewritten: set[str], version: str) -> None:
+    """Between an interruption and the next run, arrays of the same shape and type may have come in their place."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
+        registry = _open(folder, ome_version=version)
+        new = _retyped(_open(other, ome_version=version), "float32", np.random.default_rng(3))
+        paths = {fov: position.array_path for fov, position in registry.positions("exp_alpha").items()}
+        copytree(paths["B/1/1"], Path(folder) / "kept")
+        _spoil(paths["B/1/1"])
+        with pytest.raises(DynaclrError, match="position B/1/1 cannot be read"):
+            compute_statistics(registry, progress=False)
+        rmtree(paths["B/1/1"])
+        copytree(Path(folder) / "kept", paths["B/1/1"])
+        for fov in rewritten:
+            rmtree(paths[fov])
+            copytree(new.positions("exp_alpha")[fov].array_path, paths[fov], copy_function=copyfile)  # as of now
+        compute_statistics(registry, progress=False)
+        pixels = {fov: np.asarray(array[:, 1]) for fov, array in _pixels(registry).items()}
+        for fov, position in registry.positions("exp_alpha").items():
+            assert position.normalization is not None
+            entry = position.normalization["GFP"]
+            _assert_same(entry["fov_statistics"], _naive(pixels[fov]))
+            _assert_same(entry["dataset_statistics"], _naive(np.stack(list(pixels.values()))))
 
 
 @pytest.mark.parametrize("name", ["overwrite", "progress"])
