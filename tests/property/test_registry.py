@@ -221,6 +221,18 @@ def test_paths_are_relative_to_the_yaml_file(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.chdir("/")
 
 
+def test_the_working_folder_is_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the same relative paths lead to other stores from there: those beside the YAML file are meant."""
+    with tempfile.TemporaryDirectory() as meant, tempfile.TemporaryDirectory() as other:
+        path = write_registry(_with(SMALL, start_hpi=1.0), Path(meant))
+        write_registry(SMALL, Path(other))
+        monkeypatch.chdir(other)
+        for config in ExperimentRegistry.from_yaml(path).experiments:
+            for place in (config.data_path, config.tracks_path):
+                assert place.resolve().is_relative_to(Path(meant).resolve())
+        monkeypatch.chdir("/")
+
+
 def test_configs_survive_pickle_and_copy() -> None:
     """Workers of a data loader get the same experiment."""
     config = _config(Path("/nowhere"))
