@@ -267,6 +267,28 @@ def test_leaked_anchors_of_few_lineages_come_up_evenly(small: str) -> None:
     assert frozenset[int]().union(*leaks) == set(range(30))  # one is missing with a probability below 30 * 0.7 ** 100
 
 
+@given(
+    apart=st.integers(0, 12),
+    copies=st.lists(st.integers(1, 3), min_size=12, max_size=12),
+    enrichment=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_leaked_anchors_bring_no_value_that_the_batch_holds(
+    apart: int, copies: list[int], enrichment: bool, seed: int
+) -> None:
+    """Experiments may have values in common, such as donors: twelve each are enough for four anchors and four leaked."""
+    rows = [
+        (name, first + at, float(at % 4))
+        for name, first in (("a", 0), ("z", apart))
+        for at, count in enumerate(copies)
+        for _ in range(count)
+    ]
+    table = pd.DataFrame(rows, columns=["experiment", "donor", "hours_post_infection"]).assign(condition="x")
+    sampler = FlexibleBatchSampler(table, 8, exclusive_by="donor", leaky=0.5, temporal_enrichment=enrichment, seed=seed)
+    for batch in sampler:
+        assert table["donor"][batch].is_unique
+
+
 def test_leaked_anchors_differ_from_batch_to_batch() -> None:
     """Where there are new lineages enough too."""
     rows = [("a", at) for at in range(60)] + [("z", 60 + at) for at in range(60)]
