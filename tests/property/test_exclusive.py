@@ -276,7 +276,7 @@ def test_leaked_anchors_of_few_lineages_come_up_evenly(small: str) -> None:
 def test_leaked_anchors_bring_no_value_that_the_batch_holds(
     apart: int, copies: list[int], enrichment: bool, seed: int
 ) -> None:
-    """Experiments may have values in common, such as donors: twelve each are enough for four anchors and four leaked."""
+    """Experiments may have values in common, such as donors: twelve are enough for four anchors and four leaked."""
     rows = [
         (name, first + at, float(at % 4))
         for name, first in (("a", 0), ("z", apart))

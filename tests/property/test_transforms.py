@@ -322,6 +322,17 @@ def test_noise_has_its_moments() -> None:
     assert spread.mean().item() == pytest.approx(0.25, abs=0.1)
 
 
+@given(st.booleans(), st.integers(0, 2**32 - 1))
+def test_noise_of_all_planes_is_independent(sample_std: bool, seed: int) -> None:
+    """Of samples, channels and slices alike: two planes of 2048 voxels correlate by 8 / sqrt(2048) once in 1e15."""
+    batch = {name: torch.zeros(3, 1, 4, 32, 64) for name in ("ch_0", "ch_1")}
+    noise = RandGaussianNoised(["ch_0", "ch_1"], prob=1.0, std=1.0, sample_std=sample_std, generator=seeded(seed))
+    after = noise(batch)
+    planes = torch.cat([after[name].flatten(0, 2) for name in batch]).flatten(1)
+    correlated = torch.corrcoef(planes).fill_diagonal_(0).abs()
+    assert correlated.max() < 8 / 2048**0.5
+
+
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
 def test_numbers_of_numpy_are_numbers(kind: type) -> None:
     """What is given as NumPy's numbers, one or in pairs, does what Python's do."""
