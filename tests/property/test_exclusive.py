@@ -289,11 +289,12 @@ def test_leaked_anchors_bring_no_value_that_the_batch_holds(
         assert table["donor"][batch].is_unique
 
 
-def test_leaked_anchors_differ_from_batch_to_batch() -> None:
-    """Where there are new lineages enough too."""
+@pytest.mark.parametrize("exclusive_by", [None, "lineage_id"])
+def test_leaked_anchors_differ_from_batch_to_batch(exclusive_by: str | None) -> None:
+    """Where there are new lineages enough, and without exclusivity, too."""
     rows = [("a", at) for at in range(60)] + [("z", 60 + at) for at in range(60)]
     table = pd.DataFrame(rows, columns=["experiment", "lineage_id"]).assign(condition="x")
-    sampler = FlexibleBatchSampler(table, 10, exclusive_by="lineage_id", leaky=0.4)
+    sampler = FlexibleBatchSampler(table, 10, exclusive_by=exclusive_by, leaky=0.4)
     batches = [sampler.explain(number) for number in range(20)]
     leaks = {frozenset(batch["anchor"][batch["source"] == "leaked"]) for batch in batches}
     assert len(leaks) > 15  # of half a million sets of 4
