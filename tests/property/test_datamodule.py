@@ -173,7 +173,10 @@ def test_sampling_may_group_by_what_the_registry_says() -> None:
 
 
 def test_wells_and_fovs_may_concern_one_side_only() -> None:
-    """An entry of the training experiments is no mistake of the validation index, and the other way round."""
+    """An entry of the training experiments is no mistake of the validation index, and the other way round.
+
+    Predictions are made of what either side keeps.
+    """
     with written(fovs=2) as registry:
         data = make_data(
             registry,
@@ -185,6 +188,13 @@ def test_wells_and_fovs_may_concern_one_side_only() -> None:
         assert data.val_index is not None
         assert sorted(data.train_index.tracks["fov_name"].unique()) == ["A/1/1"]
         assert sorted(data.val_index.tracks["fov_name"].unique()) == ["A/1/0", "B/1/0", "B/1/1"]
+        data.setup("predict")
+        assert data.predict_index is not None
+        both = data.predict_index.tracks.groupby("experiment", observed=True)["fov_name"]
+        assert {name: sorted(fovs.unique()) for name, fovs in both} == {
+            "exp_alpha": ["A/1/1"],
+            "exp_beta": ["A/1/0", "B/1/0", "B/1/1"],
+        }
 
 
 @pytest.mark.parametrize("stage", ["fit", "validate", "predict"])
