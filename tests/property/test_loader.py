@@ -327,6 +327,23 @@ def test_another_epoch_is_none_of_a_pass_that_has_begun(workers: int, taken: int
     assert [batch["anchor"] for batch in batches] == [sampler.batch(i, 0) for i in range(7)]
 
 
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("consumed", [0, 3, 7])
+def test_the_state_of_another_epoch_is_its_beginning(workers: int, consumed: int) -> None:
+    """Once the epoch is set, before anybody has asked for an iterator: the pass that was has no part in it."""
+    sampler = make_sampler()
+    loader = ResumableBatchLoader(Echo(), batch_sampler=sampler, num_workers=workers)
+    for _ in zip(range(consumed), loader, strict=False):
+        pass
+    sampler.set_epoch(2)
+    state = loader.state_dict()
+    assert (state["sampler"]["epoch"], state["sampler"]["batches"]) == (2, 0)
+    other = ResumableBatchLoader(Echo(), batch_sampler=make_sampler(), num_workers=workers)
+    other.load_state_dict(state)
+    assert [batch["anchor"] for batch in other] == [sampler.batch(i, 2) for i in range(7)]
+    loader.close()
+
+
 def test_a_resumed_loader_says_how_many_batches_lie_behind() -> None:
     """In its own count, that of the new number of ranks."""
     told: list[tuple[int, bool]] = []
