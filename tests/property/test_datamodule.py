@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 from lightning.pytorch.trainer.states import TrainerFn
 from made_batches import raw_batch
@@ -195,6 +197,51 @@ def test_wells_and_fovs_may_concern_one_side_only() -> None:
             "exp_alpha": ["A/1/1"],
             "exp_beta": ["A/1/0", "B/1/0", "B/1/1"],
         }
+
+
+_FOVS = [(name, f"{well}/{fov}") for name in ("exp_alpha", "exp_beta") for well in ("A/1", "B/1") for fov in "01"]
+_ENTRIES = st.sampled_from(
+    sorted({before + place for name, fov in _FOVS for before in ("", f"{name}:") for place in (fov, fov[:3])})
+)
+
+
+def _means(entry: str, name: str, fov: str) -> bool:
+    """Tell whether an entry names a FOV, as the specification says it."""
+    whose, _, place = entry.rpartition(":")
+    return whose in ("", name) and place in (fov, fov[:3])
+
+
+@settings(max_examples=max(10, settings().max_examples // 4))
+@given(include=st.none() | st.lists(_ENTRIES, min_size=1, max_size=3), exclude=st.lists(_ENTRIES, max_size=2))
+@example(include=["exp_alpha:A/1", "exp_beta:B/1"], exclude=["exp_beta:B/1/0"])
+def test_every_stage_keeps_to_the_wells_and_fovs_that_were_asked_for(
+    include: list[str] | None, exclude: list[str]
+) -> None:
+    """Training, validation and predictions: an experiment that no entry is about stays whole."""
+    kept: dict[str, set[str]] = {"exp_alpha": set(), "exp_beta": set()}
+    for name, fov in _FOVS:
+        about = [entry for entry in include or () if entry.rpartition(":")[0] in ("", name)]
+        if (not about or any(_means(entry, name, fov) for entry in about)) and not any(
+            _means(entry, name, fov) for entry in exclude
+        ):
+            kept[name].add(fov)
+    assume(all(kept.values()))
+    with written(fovs=2, frames=3, size=(16, 16)) as registry:
+        data = make_data(
+            registry,
+            yx_patch_size=(8, 8),
+            final_yx_patch_size=(8, 8),
+            batch_size=1,
+            include_wells=include,
+            exclude_fovs=exclude,
+        )
+        data.setup("fit")
+        data.setup("predict")
+        parts = [(data.train_index, ["exp_alpha"]), (data.val_index, ["exp_beta"]), (data.predict_index, list(kept))]
+        for index, names in parts:
+            assert index is not None
+            found = index.tracks.groupby("experiment", observed=True)["fov_name"]
+            assert {name: set(fovs) for name, fovs in found} == {name: kept[name] for name in names}
 
 
 @pytest.mark.parametrize("stage", ["fit", "validate", "predict"])

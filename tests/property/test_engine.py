@@ -171,6 +171,20 @@ def test_relatives_are_masked_by_the_codes_of_the_batch(lineage: list[int], seed
     assert float(runner.callback_metrics["loss/val"]) == pytest.approx(sum(losses) / len(losses), rel=1e-4, abs=1e-6)
 
 
+def test_the_loss_of_an_epoch_is_that_of_its_samples() -> None:
+    """A batch counts as much as it has anchors, so that a small one at the end moves the mean little."""
+    model, sizes = module(NTXentHCL(0.1)), (2, 6, 3)
+    losses = []
+    for number, size in enumerate(sizes):
+        batch = Batches(sizes)[number]
+        projections = torch.cat([model(batch[view])[1] for view in ("anchor", "positive")])
+        losses.append(float(NTXentHCL(0.1)(projections.detach(), torch.arange(size).repeat(2))))
+    with tempfile.TemporaryDirectory() as folder:
+        runner = trainer(folder)
+        runner.validate(model, loader(*sizes), verbose=False)
+    assert float(runner.callback_metrics["loss/val"]) == pytest.approx(np.average(losses, weights=sizes), rel=1e-5)
+
+
 def test_negatives_of_the_batch_are_compared_with_their_anchors() -> None:
     """Triplets are anchor, positive, negative; cosine embedding wants positives alike and negatives unlike."""
     batch = Batches(views=THREE)[0]

@@ -700,6 +700,19 @@ def test_statistics_of_a_store_that_were_computed_apart_are_refused() -> None:
         check_statistics(whole, "dataset_statistics", "mean", "std")
 
 
+@pytest.mark.parametrize("statistic", ["mean", "std", "median", "iqr", "p99"])
+def test_each_statistic_of_a_store_that_is_needed_is_one_number(written: Path, statistic: str) -> None:
+    """Whether it is subtracted or divides; FOVs may differ in the others."""
+    registry = _with_statistic(written, "dataset_statistics", statistic, 123.5)
+    for subtrahend in ("mean", "median"):
+        for divisor in ("std", "iqr"):
+            if statistic in (subtrahend, divisor):
+                with pytest.raises(DynaclrError, match=r"channel 'GFP': those of FOVs 'A/1/0' and 'B/1/0' differ"):
+                    check_statistics(registry, "dataset_statistics", subtrahend, divisor)
+            else:
+                check_statistics(registry, "dataset_statistics", subtrahend, divisor)
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize(("name", "value"), [("shape", [2, 3, 2, 4, 6]), ("dtype", "float64")])
 def test_statistics_of_other_images_are_refused(scheme: str, name: str, value: Any) -> None:
