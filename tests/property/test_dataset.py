@@ -425,3 +425,22 @@ def test_no_anchors_have_no_positives() -> None:
     """An empty batch is a batch."""
     rows, taus = _shared_dataset().positives([])
     assert (rows.dtype, taus.dtype, rows.size, taus.size) == (np.int64, np.int64, 0, 0)
+
+
+def test_all_images_share_one_pool_of_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes to keep are those of all of them together, and not of each."""
+    import tensorstore as ts
+
+    limits: list[int] = []
+
+    def counted(spec: dict[str, Any]) -> ts.Context:
+        limits.append(spec["cache_pool"]["total_bytes_limit"])
+        return context(spec)
+
+    context = ts.Context
+    monkeypatch.setattr(ts, "Context", counted)
+    with written(two_experiments(fovs=2)) as registry:
+        dataset = MultiExperimentTripletDataset(make_index(registry), cache_pool_bytes=12345)
+        for first in range(0, len(dataset), 8):
+            dataset.__getitems__(list(range(first, min(first + 8, len(dataset)))))
+    assert limits == [12345]

@@ -303,6 +303,28 @@ def test_a_store_that_changed_is_done_again() -> None:
         assert set(position.normalization["GFP"]["timepoint_statistics"]) == {"0", "1", "2"}
 
 
+@settings(max_examples=12)
+@given(
+    fov=st.sampled_from(["A/1/0", "B/1/1"]),
+    scheme=st.sampled_from(SCHEMES),
+    statistic=st.sampled_from(["mean", "std", "median", "iqr"]),
+    value=st.sampled_from([None, float("nan"), "wide"]),
+)
+def test_any_statistic_that_is_lost_is_computed_again(fov: str, scheme: str, statistic: str, value: Any) -> None:
+    """Of whichever kind: what is there afterwards is what was there before it was lost."""
+    with tempfile.TemporaryDirectory() as folder:
+        registry = _open(folder)
+        compute_statistics(registry, progress=False)
+        path = Path(folder) / f"exp_alpha.zarr/{fov}/.zattrs"
+        before = json.loads(path.read_text())
+        content = json.loads(path.read_text())
+        table = content["normalization"]["GFP"][scheme]
+        (table["1"] if scheme == "timepoint_statistics" else table)[statistic] = value
+        path.write_text(json.dumps(content))
+        assert len(compute_statistics(registry, progress=False).computed) == 3
+        assert json.loads(path.read_text()) == before
+
+
 def test_statistics_of_others_are_kept() -> None:
     """Complete statistics that another program wrote are not computed again."""
     with tempfile.TemporaryDirectory() as folder:
