@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from made_samplers import TABLE, TIMED, batches, sampler
 
 from dynaclr.cascade.axes import ConditionAxis, ExperimentAxis
@@ -53,6 +55,35 @@ def test_a_mapping_that_changes_later_changes_nothing() -> None:
     experiments, conditions = ExperimentAxis(weights=weights), ConditionAxis(ratio=weights)
     weights.clear()
     assert experiments.weights == conditions.ratio == {"a": 5.0, "b": 1.0}
+
+
+@given(
+    lives=st.lists(st.tuples(st.integers(0, 4), st.integers(1, 3)), min_size=2, max_size=6),
+    epoch=st.integers(0, 2),
+    enrichment=st.booleans(),
+)
+@example(lives=[(2, 1), (1, 1), (1, 1)], epoch=0, enrichment=False)
+def test_a_state_of_a_resumed_sampler_counts_from_the_beginning(
+    lives: list[tuple[int, int]], epoch: int, enrichment: bool
+) -> None:
+    """However often a run was stopped in an epoch, on however many ranks it went on, no batch comes twice or never."""
+    whole, position = sampler(temporal_enrichment=enrichment), 0
+    state = whole.state_dict() | {"epoch": epoch}
+    for steps, ranks in lives:
+        made = [sampler(num_replicas=ranks, rank=rank, temporal_enrichment=enrichment) for rank in range(ranks)]
+        for one in made:
+            one.load_state_dict(state)
+        running = [iter(one) for one in made]
+        for _ in range(steps):
+            drawn = [next(one, None) for one in running]
+            if position >= whole.num_batches:
+                assert drawn == [None] * ranks
+                break
+            assert drawn == [whole.batch(position + rank, epoch) for rank in range(ranks)]
+            position += ranks
+        state, *others = (one.state_dict() for one in made)
+        assert others == [state] * (ranks - 1)
+        assert (state["epoch"], state["batches"]) == (epoch, position)
 
 
 def test_an_abandoned_iterator_does_not_move_the_position() -> None:
