@@ -10,16 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from lightning.pytorch import Trainer
 
 from dynaclr.datamodule import MultiExperimentDataModule
-from dynaclr.dataset import EpochIndices, MultiExperimentTripletDataset
 from dynaclr.encoder import ContrastiveEncoder
 from dynaclr.engine import ContrastiveModule
 from dynaclr.errors import DynaclrError
-from dynaclr.loader import BatchLoader
 from dynaclr.loss import NTXentHCL
 from dynaclr.randomness import keys
 from dynaclr.trainers import correct_progress, state_left_behind, trained_batches
@@ -377,23 +373,6 @@ def test_one_training_loader_reads_ahead_at_a_time() -> None:
         next(begun)
         data.teardown("fit")
         assert second._batches is None
-
-
-@settings(max_examples=10)
-@given(seed=st.integers(-1, 99), decay_rate=st.sampled_from([0.0, 2.0, 50.0]), epoch=st.integers(0, 2))
-def test_positives_are_drawn_as_the_options_say(seed: int, decay_rate: float, epoch: int) -> None:
-    """The loaders' positives, in training and validation, are those of a dataset made by hand with seed and decay."""
-    with trained(make_trainer(), seed=seed, tau_decay_rate=decay_rate) as data:
-        data.setup("fit")
-        val = data.val_dataloader()
-        assert isinstance(val, BatchLoader)
-        for loader, index in ((data.train_dataloader(), data.train_index), (val, data.val_index)):
-            assert index is not None
-            by_hand = MultiExperimentTripletDataset(index, tau_decay_rate=decay_rate, seed=seed)
-            # Each anchor many times: so many draws are hardly ever those of another seed or rate.
-            anchors = EpochIndices(list(range(len(index.valid_anchors))) * 50, epoch)
-            for found, expected in zip(loader.dataset.positives(anchors), by_hand.positives(anchors), strict=True):
-                assert found.tolist() == expected.tolist()
 
 
 def test_each_loader_reads_what_its_stage_is_for() -> None:
