@@ -16,7 +16,7 @@ from dynaclr.dataset import MultiExperimentTripletDataset
 from dynaclr.errors import DynaclrError
 from dynaclr.index import MultiExperimentIndex
 from dynaclr.loader import BatchLoader, EvenBatches, ResumableBatchLoader
-from dynaclr.stages import StageReader, ranks_of
+from dynaclr.stages import StageReader
 from dynaclr.tau_sampling import tau_weights
 from dynaclr.trainers import Unvalidated, correct_progress, state_left_behind, trained_batches
 
@@ -247,7 +247,7 @@ class MultiExperimentDataModule(StageReader):
         was = state_dict.get("sampling")
         if self.train_sampler is None or not was or was == self._written:
             return  # Lightning's BatchSizeFinder goes back to where this very run was
-        _, rank = ranks_of(self.trainer)
+        _, rank = self._ranks(self.trainer)
         if rank == 0 and (different := self.train_sampler.differences(was)):
             logger.warning(
                 "The checkpoint was written with other anchors or other options of sampling: %s", ", ".join(different)
@@ -261,7 +261,7 @@ class MultiExperimentDataModule(StageReader):
         )
 
     def _sequential(self, dataset: MultiExperimentTripletDataset, dealt: bool) -> BatchLoader:
-        ranks, rank = ranks_of(self.trainer)
+        ranks, rank = self._ranks(self.trainer)
         batches = EvenBatches(
             SequentialSampler(dataset),
             self.batch_size,

@@ -221,24 +221,17 @@ class StageReader(TransformsOnDevice):
         )
 
     def _sampler(self, index: MultiExperimentIndex, trainer: Trainer | None) -> FlexibleBatchSampler:
-        ranks, rank = ranks_of(trainer)
+        ranks, rank = self._ranks(trainer)
         return FlexibleBatchSampler(
             index.valid_anchors, self.batch_size, num_replicas=ranks, rank=rank, seed=self.seed, **self.sampling
         )
 
     def _is_of_this_rank(self, sampler: FlexibleBatchSampler | None) -> bool:
-        return sampler is None or (sampler.num_replicas, sampler.rank) == ranks_of(self.trainer)
+        return sampler is None or (sampler.num_replicas, sampler.rank) == self._ranks(self.trainer)
 
-
-def ranks_of(trainer: Trainer | None) -> tuple[int, int]:
-    """Return the number of processes, and the number of this one.
-
-    Parameters
-    ----------
-    trainer
-        What runs; None is one process.
-    """
-    return (1, 0) if trainer is None else (trainer.world_size, trainer.global_rank)
+    def _ranks(self, trainer: Trainer | None) -> tuple[int, int]:
+        """Return the number of processes, and the number of this one."""
+        return (1, 0) if trainer is None else (trainer.world_size, trainer.global_rank)
 
 
 def _check_crop(first: tuple[int, int], final: tuple[int, int]) -> None:

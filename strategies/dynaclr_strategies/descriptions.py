@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from dynaclr_strategies.codec import Plain
@@ -84,6 +85,12 @@ class FovDescription(Plain):
     x: int = 8
     tracks: tuple[TrackDescription, ...] = ()
     has_csv: bool = True
+
+    @cached_property
+    def row_ids(self) -> dict[tuple[int, int], int]:
+        """The ``id`` of each row of the tracking table, by track and frame: rows count from 1."""
+        places = ((track.track_id, t) for track in self.tracks for t in track.frames)
+        return {place: number for number, place in enumerate(places, 1)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -184,7 +184,7 @@ def experiments(
         organelle=draw(st.sampled_from(("", "mitochondria", "ER")), label="organelle"),
         date=draw(st.sampled_from(("", "2024-07-22", "2024_07")), label="date"),
         moi=draw(st.sampled_from((0.0, 5.0, 0.1)), label="moi"),
-        founder_parent=draw(st.sampled_from((None, -1, -99)), label="founder_parent"),
+        founder_parent=draw(st.sampled_from((None, -1, 0, 1, 2)), label="founder_parent"),
         impossible_parents=draw(st.sampled_from(("error", "founder")), label="impossible_parents"),
         optional_columns=draw(st.sampled_from(COLUMNS), label="optional columns"),
     )

@@ -134,8 +134,7 @@ def write_tracks(experiment: ExperimentDescription, root: Path) -> None:
 
 def _tracks_csv(experiment: ExperimentDescription, fov: FovDescription) -> str:
     columns = ["track_id", "t", "y", "x", *experiment.optional_columns]
-    numbers = itertools.count(1)
-    ids = {(track.track_id, t): next(numbers) for track in fov.tracks for t in track.frames}
+    ids = fov.row_ids
     last = {track.track_id: ids[track.track_id, track.frames[-1]] for track in fov.tracks}
     lines = [",".join(columns)]
     for track in fov.tracks:

@@ -246,7 +246,7 @@ class ValidatesThroughTheSampler(MultiExperimentDataModule):
     def val_dataloader(self) -> Any:
         """Return a loader that samples."""
         assert self.val_index is not None
-        sampler = self._sampler(self.val_index)
+        sampler = self._sampler(self.val_index, self.trainer)
         return ResumableBatchLoader(self._dataset(self.val_index), batch_sampler=sampler)
 
 
@@ -277,7 +277,7 @@ class PredictsBackwards(MultiExperimentDataModule):
 class EachRankReadsAll(MultiExperimentDataModule):
     """Validates and predicts everything on every rank."""
 
-    def _ranks(self) -> tuple[int, int]:
+    def _ranks(self, trainer: Any) -> tuple[int, int]:  # noqa: ARG002
         return 1, 0
 
 
@@ -289,7 +289,7 @@ class OneRankPredictsAll(MultiExperimentDataModule):
         """Return a loader of all rows, or of none."""
         assert self.predict_index is not None
         dataset = self._dataset(self.predict_index, fit=False)
-        rank = super()._ranks()[1]
+        rank = self._ranks(self.trainer)[1]
         return BatchLoader(dataset, batch_sampler=[[row] for row in range(len(dataset))] if rank == 0 else [])
 
 
@@ -430,9 +430,9 @@ class DrawsWithoutTheSeed(MultiExperimentDataModule):
 class SamplesWithoutTheSeed(MultiExperimentDataModule):
     """Seeds everything but the sampler."""
 
-    def _sampler(self, index: Any) -> Any:
+    def _sampler(self, index: Any, trainer: Any) -> Any:
         seed, self.seed = self.seed, 0
-        sampler = super()._sampler(index)
+        sampler = super()._sampler(index, trainer)
         self.seed = seed
         return sampler
 

@@ -113,7 +113,7 @@ def test_wells_that_one_side_of_a_split_lacks_leave_it_nothing() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"z_range": slice(0, 2)}, r"z_range needs .*got 0 to 2 for FOV 'exp_alpha:A/1/0' of 1 planes"),
+        ({"z_range": slice(0, 2)}, r"z_range needs .*got 0 to 2 for FOV 'exp_alpha:A/1/0' of 1 plane"),
         ({"z_range": slice(1, 1)}, r"z_range needs 0 <= start < stop, got slice\(1, 1, None\)"),
         ({"z_range": slice(-1, 1)}, r"z_range needs 0 <= start < stop"),
         ({"z_range": slice(0, 1, 2)}, r"z_range needs to be slice\(start, stop\) of whole numbers without a step"),

@@ -132,9 +132,10 @@ class IndexOracle:
         if by_row and not {"id", "parent_id"} <= set(experiment.optional_columns):
             return [cell.track_id]
         line = [cell.track_id]
-        while (mother := tracks[line[-1]].parent) is not None:
-            means_nobody = not by_row and mother == experiment.founder_parent
-            if means_nobody or mother not in tracks or tracks[mother].frames[0] >= tracks[line[-1]].frames[0]:
+        while (mother := tracks[line[-1]].parent) is not None and mother in tracks:
+            # A file without `parent_track_id` names the mother's last row instead.
+            written = self.fov(cell).row_ids[mother, tracks[mother].frames[-1]] if by_row else mother
+            if written == experiment.founder_parent or tracks[mother].frames[0] >= tracks[line[-1]].frames[0]:
                 break
             line.append(mother)
         return line
