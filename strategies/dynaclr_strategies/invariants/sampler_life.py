@@ -125,10 +125,21 @@ class SamplerLife:
     # --- what must be so ----------------------------------------------------------------------------------------------
 
     def _check_what_ranks_say(self) -> None:
-        """Between iterations each rank says how many batches are left."""
+        """Between iterations each rank says how many batches are left, within one its state leads to the next batch."""
         left = (self._end - self.begin_at) // self.ranks
         for rank, sampler in enumerate([] if self.running else self.samplers):
             self._equal(f"the length of rank {rank}", len(sampler), left)
+        if self.running:
+            self._check_state()
+
+    def _check_state(self) -> None:
+        """Hand the state to another sampler: however often a run was resumed before, it goes on where this one is."""
+        [again, *_] = on_ranks(self.make, self.table, self.options, self.ranks, self.epoch)
+        again.load_state_dict(copy.deepcopy(self.samplers[0].state_dict()))
+        self._equal("the length after its state", len(again), -(-max(0, self.batches - self.next) // self.ranks))
+        batch = next(iter(again), None)
+        expected = list(self.oracle.batch(self.next, epoch=self.epoch)) if self.next < self.batches else None
+        self._equal("the batch after its state", batch if batch is None else list(batch), expected)
 
     def _equal(self, what: str, seen: Any, expected: Any) -> None:
         if seen != expected:
