@@ -626,6 +626,8 @@ def test_an_interruption_is_quiet(folder: Path, registry: Path) -> None:
     assert running.returncode == 130, errors
     assert "Traceback" not in errors
     assert "dynaclr: error" not in errors
+    (last,) = [line for line in errors.splitlines() if line.startswith("Checkpoints: ")]
+    assert all(Path(path).is_file() for path in last.removeprefix("Checkpoints: ").split(", "))
 
 
 class _Interrupting:

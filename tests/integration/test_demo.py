@@ -96,6 +96,7 @@ def test_the_example_trains_on_the_demo(demo: tuple[Path, str]) -> None:
     done = run("fit", "--config", "examples/configs/multi_experiment_fit.yml", "--trainer.fast_dev_run=true", cwd=root)
     assert done.returncode == 0, done.stderr
     assert "max_steps=1" in done.stderr + done.stdout
+    assert not list((root / "checkpoints").rglob("*")), "one step is no run to go on from"
 
 
 def _with_class_path(node: Any) -> Iterator[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import traceback
 import warnings
 from argparse import ArgumentError
@@ -13,6 +14,7 @@ from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 import dynaclr
@@ -162,12 +164,22 @@ class TrainingCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Make the trainer, with the writer of embeddings among its callbacks."""
         trainer: Any = super().instantiate_trainer(**kwargs)
+        if trainer.fast_dev_run:  # Lightning 2.6 suppresses checkpoints, but for the last one, which looks like a run's
+            trainer.callbacks = [each for each in trainer.callbacks if not isinstance(each, Checkpoint)]
         if self._writer is not None:
             trainer.callbacks.append(self._writer)
         writes = any(isinstance(callback, EmbeddingWriter) for callback in trainer.callbacks)
         if self.subcommand == "predict" and not writes:
             raise ConfigurationError("predict needs --output, the AnnData Zarr store to write, such as embeddings.zarr")
         return trainer
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run the command, and say in the end, whichever it is, where a fit's checkpoints are."""
+        try:
+            super()._run_subcommand(subcommand)
+        finally:
+            if subcommand == "fit" and self.trainer.is_global_zero:
+                _tell_checkpoints(self.trainer)
 
     def _make_writer(self) -> EmbeddingWriter | None:
         path = self._get(self.config, "output")
@@ -180,6 +192,16 @@ class TrainingCLI(LightningCLI):
     def _model_has_checkpoint(self) -> bool:
         model = self._get(self.config, "model")
         return model is not None and model.get("init_args.ckpt_path") is not None
+
+
+def _tell_checkpoints(trainer: Trainer) -> None:
+    """Say which checkpoints there are, or that training has left none."""
+    kept = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    paths = dict.fromkeys(path for each in kept for path in (each.best_model_path, each.last_model_path) if path)
+    if paths:
+        _log.info("Checkpoints: %s", ", ".join(os.path.relpath(path) for path in paths))
+    elif kept and trainer.global_step:
+        _log.warning("No checkpoint was written: the ModelCheckpoint callbacks had no occasion to.")
 
 
 def fit(arguments: Sequence[str]) -> None:
