@@ -65,6 +65,7 @@ class ExperimentRegistry:
                     config.name,
                     ", ".join(store.left_out),
                 )
+        _tell_moved_channels(configs)
 
     def _keep(self, configs: Sequence[ExperimentConfig], positions: Mapping[str, Mapping[str, Position]]) -> None:
         """Take experiments that have been checked."""
@@ -318,3 +319,18 @@ def _anchored(draft: Draft, folder: Path) -> Draft:
     paths = {key: folder / draft.fields[key] for key in ("data_path", "tracks_path") if key in draft.fields}
     config = None if draft.config is None else draft.config.model_copy(update=paths)
     return Draft(draft.label, {**draft.fields, **paths}, draft.problems, config)
+
+
+def _tell_moved_channels(configs: Sequence[ExperimentConfig]) -> None:
+    """Warn where one name is several of the encoder's channels: positions count, but that is seldom meant."""
+    places: dict[str, dict[int, str]] = {}
+    for config in configs:
+        for position, channel in enumerate(config.source_channel):
+            places.setdefault(channel, {}).setdefault(position, config.name)
+    for channel, owners in places.items():
+        if len(owners) > 1:
+            _logger.warning(
+                "source_channel: channel %r is at position %s, which are different channels to the encoder",
+                channel,
+                " and ".join(f"{position} of {name!r}" for position, name in sorted(owners.items())),
+            )

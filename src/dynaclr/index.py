@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,7 +37,7 @@ from dynaclr.observations import (
     stack_tables,
 )
 from dynaclr.tau_sampling import hours_range
-from dynaclr.tracks import CheckedTracks, check_tracks, read_tracks
+from dynaclr.tracks import BoolArray, CheckedTracks, check_tracks, read_tracks
 from dynaclr.wording import counted, listed
 
 _logger = logging.getLogger(__name__)
@@ -125,14 +126,14 @@ class MultiExperimentIndex:
 
     def _assemble(self, fovs: Sequence[Fov], checked: Sequence[CheckedTracks]) -> None:
         _log_empty(fovs, checked)
-        _log_impossible_parents(fovs, checked)
+        _log_parents(fovs, checked)
         fov = np.repeat(np.arange(len(fovs)), [len(one.frame) for one in checked])
         columns = stack_tables([one.frame for one in checked])
         groups = group_tracks(fov, columns["track_id"], columns["parent_track_id"])
         forest = Forest.from_parents(groups.parent)
 
         inside = is_inside(columns["y"], columns["x"], image_sizes(fovs)[fov])
-        self._dropped = _dropped_per_group(fovs, fov[~inside])
+        self._dropped = _dropped_per_group(fovs, fov, inside)
         if not inside.all():
             columns = {name: values[inside] for name, values in columns.items()}
         fov, track = fov[inside], groups.track[inside]
@@ -197,7 +198,12 @@ class MultiExperimentIndex:
                 "valid anchors": by["is_anchor"].sum(),
                 "HPI": [f"{low:g} to {high:g}" for low, high in zip(hpi["min"], hpi["max"], strict=True)],
             }
-        ).reset_index()
+        )
+        # Also the groups of which nothing is left.
+        groups = pd.MultiIndex.from_tuples(self._dropped, names=["experiment", "condition"])
+        table.index = pd.MultiIndex.from_tuples(table.index, names=groups.names)
+        table = table.reindex(groups, fill_value=0).reset_index()
+        table["HPI"] = table["HPI"].replace(0, "-")
         taus = table["experiment"].astype(str).map(self._tau_frames)
         table["tau (frames)"] = [f"{low} to {high}" for low, high in taus]
         keys = zip(table["experiment"], table["condition"], strict=True)
@@ -263,30 +269,42 @@ def _log_empty(fovs: Sequence[Fov], checked: Sequence[CheckedTracks]) -> None:
         _logger.warning("%s without a row in the tracking table: %s", counted(len(empty), "FOV"), listed(empty, str))
 
 
-def _log_impossible_parents(fovs: Sequence[Fov], checked: Sequence[CheckedTracks]) -> None:
-    counts: dict[str, int] = {}
+def _log_parents(fovs: Sequence[Fov], checked: Sequence[CheckedTracks]) -> None:
+    """Tell, experiment by experiment, which parents were not believed, and which columns of parents were not read."""
+    impossible, unread = Counter[str](), Counter[tuple[str, str]]()
     for fov, one in zip(fovs, checked, strict=True):
-        counts[fov.experiment.name] = counts.get(fov.experiment.name, 0) + one.impossible_parents
-    for name, count in counts.items():
+        impossible[fov.experiment.name] += one.impossible_parents
+        if one.unread_parents is not None:
+            unread[fov.experiment.name, one.unread_parents] += 1
+    for name, count in impossible.items():
         if count:
             _logger.warning(
                 "experiment %r: made founders of %s whose parent does not start before them",
                 *(name, counted(count, "track")),
             )
-
-
-def _dropped_per_group(fovs: Sequence[Fov], dropped: IntArray) -> dict[tuple[str, str], int]:
-    """Count and log the observations outside the image, per experiment and condition."""
-    counts: dict[tuple[str, str], int] = {}
-    for fov, count in zip(fovs, np.bincount(dropped, minlength=len(fovs)).tolist(), strict=True):
-        if count:
-            counts[fov.group] = counts.get(fov.group, 0) + count
-    for (experiment, condition), count in counts.items():
-        _logger.info(
-            "experiment %r, condition %r: dropped %s outside the image",
-            *(experiment, condition, counted(count, "observation")),
+    for (name, column), count in unread.items():
+        _logger.warning(
+            "experiment %r: %s without a parent, though with a column %r; parents are read from 'parent_track_id', or "
+            "from 'id' and 'parent_id' together",
+            *(name, counted(count, "tracking table"), column),
         )
-    return counts
+
+
+def _dropped_per_group(fovs: Sequence[Fov], fov: IntArray, inside: BoolArray) -> dict[tuple[str, str], int]:
+    """Count and log the observations outside the image, per experiment and condition; warn where none is left."""
+    counts, left = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for rows, into in ((fov[~inside], counts), (fov[inside], left)):
+        for one, count in zip(fovs, np.bincount(rows, minlength=len(fovs)).tolist(), strict=True):
+            into[one.group] += count
+    for (experiment, condition), count in counts.items():
+        if count:
+            gone = "" if left[experiment, condition] else ", so nothing is left of it"
+            _logger.log(
+                logging.WARNING if gone else logging.INFO,
+                "experiment %r, condition %r: dropped %s outside the image%s",
+                *(experiment, condition, counted(count, "observation"), gone),
+            )
+    return dict(counts)
 
 
 def _check_none_is_empty(registry: ExperimentRegistry, fovs: Sequence[Fov], fov: IntArray) -> None:

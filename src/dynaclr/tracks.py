@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
 
@@ -22,6 +23,9 @@ _EXACT_IN_FLOAT = 2.0**53
 
 _ZERO_WAY_OUT = "if 0 means 'no parent' in this file, set `founder_parent: 0` for the experiment"
 
+# How trackers and people call the column that we read as `parent_track_id`.
+_PARENT_COLUMNS = ("parent_track_id", "parent_track", "parent_id", "parent")
+
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -36,17 +40,20 @@ class CheckedTracks(NamedTuple):
         brought, untouched.
     impossible_parents
         How many tracks became founders because their parent does not start before them.
+    unread_parents
+        A column that nobody read but that may have been meant to tell the parents, where none told them; else None.
     """
 
     frame: pd.DataFrame
     impossible_parents: int
+    unread_parents: str | None = None
 
 
 def find_tracks_csv(tracks_path: Path, fov_name: str) -> Path | None:
     """Return the only CSV of a FOV, ``<tracks_path>/<row>/<col>/<fov>/*.csv``, or ``None`` where there is none.
 
-    Capitals do not matter (``.CSV``). Names that begin with a dot are left alone: file managers leave such copies
-    (``._tracks.csv``) on shared drives.
+    Capitals do not matter (``.CSV``). Names that begin with a dot or with ``~$`` are left alone: file managers and
+    spreadsheets leave such copies (``._tracks.csv``) and locks beside a file.
 
     Raises
     ------
@@ -54,7 +61,7 @@ def find_tracks_csv(tracks_path: Path, fov_name: str) -> Path | None:
         If there are several.
     """
     folder = tracks_path / fov_name
-    found = sorted(path for path in folder.glob("*.[cC][sS][vV]") if not path.name.startswith("."))
+    found = sorted(path for path in folder.glob("*.[cC][sS][vV]") if not path.name.startswith((".", "~$")))
     if len(found) > 1:
         names = listed((path.name for path in found), str)
         raise TracksError(f"{folder} needs exactly one CSV, got {len(found)}: {names}")
@@ -75,6 +82,7 @@ def read_tracks(
     """
     try:
         header = pd.read_csv(path, header=None, nrows=1, dtype=str, skip_blank_lines=False).iloc[0]
+        _check_separator(path, str(header.iloc[0]))
         # Types are inferred from whole columns, and empty lines are kept for the sake of the row numbers.
         frame = pd.read_csv(path, low_memory=False, skip_blank_lines=False)
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -93,6 +101,18 @@ def read_tracks(
         founder_parent=founder_parent,
         impossible_parents=impossible_parents,
     )
+
+
+def _check_separator(path: Path, first: str) -> None:
+    """Refuse what spreadsheets write in place of commas, before pandas finds something else wrong with it."""
+    if first.lower().startswith("sep="):
+        raise TracksError(f"{path} needs to begin with its header, but has the spreadsheet's line {first!r} before it")
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if first.count(mark) >= len(REQUIRED_COLUMNS) - 1:
+            raise TracksError(
+                f"{path} needs commas between its columns and points in its numbers, but its header has {name}, "
+                f"{first!r}"
+            )
 
 
 def check_tracks(
@@ -162,7 +182,20 @@ def check_tracks(
     parent_id = np.where(parent >= 0, tracks.ids[parent], FOUNDER) if parent.size else parent
     ours = {"track_id": track_id, "t": t, "y": y, "x": x, "parent_track_id": parent_id[tracks.of_row]}
     theirs = {str(name): frame[name].array for name in frame.columns if name not in ours}
-    return CheckedTracks(pd.DataFrame(ours | theirs), impossible)
+    return CheckedTracks(pd.DataFrame(ours | theirs), impossible, _unread_parents(frame))
+
+
+def _unread_parents(frame: pd.DataFrame) -> str | None:
+    """Return the column that looks like a misspelt one of the parents, if no column tells them."""
+    if "parent_track_id" in frame or {"id", "parent_id"} <= set(frame):
+        return None
+    others = [name for name in map(str, frame.columns) if name not in REQUIRED_COLUMNS]
+    likely = [name for name in others if get_close_matches(_plainly(name), _PARENT_COLUMNS, n=1, cutoff=0.85)]
+    return likely[0] if likely else None
+
+
+def _plainly(name: str) -> str:
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
 class _Tracks(NamedTuple):

@@ -231,6 +231,35 @@ def test_dropped_observations_are_counted(caplog: pytest.LogCaptureFixture) -> N
     assert index.summary().splitlines()[2].split()[-1] == "6"
 
 
+def test_a_condition_of_which_nothing_is_left_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """Its line stays in the summary, and a warning says why batches will do without it."""
+    outside = tuple(TrackDescription(track_id=i, frames=(0, 1), y=1.0, x=-1.0) for i in range(3))
+    with written(_with_first_fov(TWO, tracks=outside)) as registry:
+        index = index_of(registry)
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warning == (
+        "experiment 'exp_alpha', condition 'uninfected': dropped 6 observations outside the image, so nothing is left "
+        "of it"
+    )
+    lines = [" ".join(line.split()) for line in index.summary().splitlines()]
+    assert lines[2] == "exp_alpha uninfected 0 0 0 0 0 - 1 to 4 6"
+    assert lines[3].startswith("exp_alpha infected 1")
+
+
+def test_columns_of_parents_that_nobody_reads_are_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """For each experiment, with the number of its tables."""
+    with written(TWO) as registry:
+        for path in registry.get_experiment("exp_beta").tracks_path.rglob("*.csv"):
+            path.write_text(path.read_text().replace("parent_track_id", "parent_track"))
+        index = index_of(registry)
+    (warning,) = caplog.messages
+    assert warning == (
+        "experiment 'exp_beta': 2 tracking tables without a parent, though with a column 'parent_track'; parents are "
+        "read from 'parent_track_id', or from 'id' and 'parent_id' together"
+    )
+    assert "parent_track" in index.tracks
+
+
 def test_dropped_observations_of_several_fovs_add_up() -> None:
     """The summary has one line for all FOVs of a condition."""
     outside = tuple(TrackDescription(track_id=i, frames=(0,), y=1.0, x=-1.0 if i else 1.0) for i in range(3))

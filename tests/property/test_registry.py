@@ -143,6 +143,22 @@ def test_wells_without_a_condition_are_left_out_with_one_line(caplog: pytest.Log
     assert lines == ["experiment 'exp_beta': wells left out, since no condition names them: A/1, B/2"]
 
 
+def test_a_channel_that_changes_its_position_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """It is another channel of the encoder in each; those that only one experiment has may be anywhere."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_registry(SMALL, Path(folder))
+        entries = yaml.safe_load(path.read_text())["experiments"]
+        ExperimentRegistry.from_yaml(path)
+        assert not caplog.messages
+        entries[1]["source_channel"] = entries[1]["source_channel"][::-1]
+        ExperimentRegistry.from_yaml(_write(path, entries)).subset(["exp_alpha", "exp_beta"])
+    (warning,) = caplog.messages
+    assert warning == (
+        "source_channel: channel 'Phase3D' is at position 0 of 'exp_alpha' and 1 of 'exp_beta', which are different "
+        "channels to the encoder"
+    )
+
+
 @pytest.mark.skipif(not REAL_DATA.is_file(), reason=f"no real movies at {REAL_DATA}")
 def test_the_real_movies_load() -> None:
     """The registry of published movies loads, with its date as it is written."""

@@ -248,7 +248,12 @@ HEAD = "track_id,t,y,x,parent_track_id\n"
 WRONG_FILES = {
     "missing column": ("track_id,frame,y,x\n1,0,1,1\n", r"lacks the columns \['t'\], got .*'frame'"),
     "near column": ("track_ids,t,y,x\n1,0,1,1\n", r"did you mean 'track_ids'"),
-    "semicolons": ("track_id;t;y;x\n1;0;1;1\n", r"got \['track_id;t;y;x'\]"),
+    "semicolons": (
+        "track_id;t;y;x\n1;0;1,5;1,5\n",
+        r"needs commas between its columns and points in its numbers, but its header has semicolons, 'track_id;t;y;x'$",
+    ),
+    "tabs": ("track_id\tt\ty\tx\n1\t0\t1\t1\n", r"needs commas .* its header has tabs, 'track_id\\tt\\ty\\tx'$"),
+    "for a spreadsheet": ("sep=,\n" + HEAD, r"needs to begin with its header, but has .* line 'sep=' before it$"),
     "empty file": ("", r"needs to be a CSV with a header, but cannot be read"),
     "ragged": ("track_id,t,y,x\n1,0,1,1\n1,1,1,1,9\n", r"cannot be read: .*line 3"),
     "too wide": ("track_id,t,y,x\n1,0,1,1,9\n1,1,1,1,9\n", r"more values in a row than the 4 columns"),
@@ -414,7 +419,7 @@ def test_the_only_csv_of_a_fov_is_found() -> None:
         root = Path(folder)
         assert find_tracks_csv(root, "A/1/0") is None
         (root / "A/1/0").mkdir(parents=True)
-        for name in ("._tracks.csv", "notes.txt"):
+        for name in ("._tracks.csv", "~$cells.csv", "notes.txt"):
             (root / "A/1/0" / name).touch()
         assert find_tracks_csv(root, "A/1/0") is None
         (root / "A/1/0/cells.csv").touch()
@@ -422,6 +427,24 @@ def test_the_only_csv_of_a_fov_is_found() -> None:
         (root / "A/1/0/more.csv").touch()
         with pytest.raises(TracksError, match=r"A/1/0 needs exactly one CSV, got 2: cells\.csv, more\.csv"):
             find_tracks_csv(root, "A/1/0")
+
+
+@pytest.mark.parametrize(
+    ("columns", "unread"),
+    [
+        (["parent_track"], "parent_track"),
+        ([" Parent_Track_ID"], " Parent_Track_ID"),
+        (["area", "Parent ID"], "Parent ID"),
+        (["parent"], "parent"),
+        (["parent_id"], "parent_id"),
+        (["id", "parent_id"], None),
+        (["parent_track_id", "parent"], None),
+        (["area", "id"], None),
+    ],
+)
+def test_a_column_that_may_have_told_the_parents_is_named(columns: list[str], unread: str | None) -> None:
+    """A misspelt name turns lineages off."""
+    assert csv(",".join(["track_id,t,y,x", *columns]) + "\n1,0,1,1" + ",-1" * len(columns)).unread_parents == unread
 
 
 def test_a_csv_may_be_called_so_in_capitals() -> None:
