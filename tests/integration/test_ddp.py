@@ -123,6 +123,42 @@ def test_the_command_line_trains_on_two_ranks() -> None:
         assert [path.name for path in log.glob("checkpoints/*")] == ["epoch=0-step=2.ckpt"]
 
 
+LAMES = """
+from lightning.pytorch import Callback
+
+class Lames(Callback):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_rank == 1 and trainer.global_step == 2:
+            raise RuntimeError("lame")
+"""
+
+
+def test_a_rank_that_fails_leaves_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning's `save_on_exception`, which the example has, would let one rank wait for the others with its file."""
+    last = {"save_last": True, "save_top_k": 0, "every_n_train_steps": 200, "save_on_exception": True}
+    callbacks = [
+        {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": last},
+        {"class_path": "lames.Lames"},
+    ]
+    with two_ranks() as ranks:
+        (ranks.root / "lames.py").write_text(LAMES)
+        monkeypatch.syspath_prepend(ranks.root)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ranks.root), *sys.path]))
+        config = write_fit_config(
+            ranks.root,
+            ranks.registry,
+            trainer__strategy="ddp",
+            trainer__devices=2,
+            trainer__callbacks=callbacks,
+            trainer__limit_train_batches=None,
+        )
+        ended = ranks.run("-m", "dynaclr", "fit", "--config", str(config))
+        assert ended.returncode != 0
+        assert "lame" in ended.stderr
+        assert ended.stderr.count("save_on_exception is off, since several ranks would wait for each other.") == 1
+        assert not list(ranks.root.rglob("*.ckpt"))
+
+
 def test_a_mistake_on_two_ranks_is_told_once() -> None:
     """By the first, before there is a second; nothing is written."""
     with two_ranks() as ranks:

@@ -166,6 +166,8 @@ class TrainingCLI(LightningCLI):
         trainer: Any = super().instantiate_trainer(**kwargs)
         if trainer.fast_dev_run:  # Lightning 2.6 suppresses checkpoints, but for the last one, which looks like a run's
             trainer.callbacks = [each for each in trainer.callbacks if not isinstance(each, Checkpoint)]
+        if trainer.world_size > 1:
+            _save_together(trainer)
         if self._writer is not None:
             trainer.callbacks.append(self._writer)
         writes = any(isinstance(callback, EmbeddingWriter) for callback in trainer.callbacks)
@@ -194,12 +196,21 @@ class TrainingCLI(LightningCLI):
         return model is not None and model.get("init_args.ckpt_path") is not None
 
 
+def _save_together(trainer: Trainer) -> None:
+    """Let no rank save alone when it fails: in Lightning (2.6) it waits for the others, and those for its step."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.save_on_exception:
+            callback.save_on_exception = False
+            if trainer.is_global_zero:
+                _log.info("save_on_exception is off, since several ranks would wait for each other.")
+
+
 def _tell_checkpoints(trainer: Trainer) -> None:
     """Say which checkpoints there are, or that training has left none."""
     kept = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     paths = dict.fromkeys(path for each in kept for path in (each.best_model_path, each.last_model_path) if path)
     if paths:
-        _log.info("Checkpoints: %s", ", ".join(os.path.relpath(path) for path in paths))
+        _log.info("Checkpoints: %s", ", ".join(path if "://" in path else os.path.relpath(path) for path in paths))
     elif kept and trainer.global_step:
         _log.warning("No checkpoint was written: the ModelCheckpoint callbacks had no occasion to.")
 
