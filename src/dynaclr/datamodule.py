@@ -17,7 +17,7 @@ from dynaclr.errors import DynaclrError
 from dynaclr.index import MultiExperimentIndex
 from dynaclr.loader import BatchLoader, EvenBatches, ResumableBatchLoader
 from dynaclr.stages import StageReader
-from dynaclr.tau_sampling import tau_weights
+from dynaclr.tau_sampling import checked_decay_rate
 from dynaclr.trainers import Unvalidated, correct_progress, state_left_behind, trained_batches
 
 logger = logging.getLogger(__name__)
@@ -158,8 +158,7 @@ class MultiExperimentDataModule(StageReader):
             *(experiments_yaml, z_range, yx_patch_size, final, val_experiments, tau_range, batch_size, sampling),
             *(include_wells, exclude_fovs, BatchTransforms(normalizations, augmentations, final, dropout), seed),
         )
-        tau_weights([], 0, 0, tau_decay_rate)  # says what is wrong with the rate
-        self.tau_decay_rate = tau_decay_rate
+        self.tau_decay_rate = checked_decay_rate(tau_decay_rate)
         self.num_workers = whole("num_workers", num_workers, at_least=0)
         self.channel_dropout_channels = dropout.channels
         self.hcl_beta = hcl_beta  # the loss owns beta: nothing reads this

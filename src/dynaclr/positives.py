@@ -12,7 +12,7 @@ from dynaclr.checks import whole
 from dynaclr.errors import DynaclrError
 from dynaclr.lineage import IntArray
 from dynaclr.randomness import below, fractions, keys, lanes
-from dynaclr.tau_sampling import tau_weights
+from dynaclr.tau_sampling import checked_decay_rate
 
 if TYPE_CHECKING:
     from dynaclr.index import MultiExperimentIndex
@@ -43,8 +43,7 @@ class PositiveDraw:
     def __init__(self, index: MultiExperimentIndex, tau_decay_rate: float = 2.0, seed: int = 0) -> None:
         names = [str(name) for name in index.tracks["experiment"].cat.categories]
         ranges = [index.tau_range_frames(name) for name in names]
-        for tau_min, tau_max in ranges:
-            tau_weights([], tau_min, tau_max, tau_decay_rate)  # says what is wrong with the rate
+        checked_decay_rate(tau_decay_rate)
         self._index = index
         self._seed = whole("seed", seed)
         self._experiment = index.tracks["experiment"].cat.codes.to_numpy().astype(np.int64)

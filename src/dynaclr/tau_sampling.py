@@ -182,8 +182,25 @@ def _check_draw(tau_min: int, tau_max: int, decay_rate: float) -> None:
     """Refuse a range of frames or a decay rate that no draw can be made from."""
     if not 0 <= tau_min <= tau_max:
         raise DynaclrError(f"tau_min={tau_min!r} and tau_max={tau_max!r}, but they need 0 <= tau_min <= tau_max")
+    checked_decay_rate(decay_rate)
+
+
+def checked_decay_rate(decay_rate: float) -> float:
+    """Return a decay rate that offsets can be weighed with.
+
+    Parameters
+    ----------
+    decay_rate
+        See `tau_weights`.
+
+    Raises
+    ------
+    DynaclrError
+        If it is no such number.
+    """
     if not is_number(decay_rate) or decay_rate < _STEEPEST_GROWTH:
         raise DynaclrError(
             f"tau_decay_rate is {decay_rate!r}, but needs a finite number, at least {_STEEPEST_GROWTH}, "
             f"because exp({-_STEEPEST_GROWTH:.0f}) = {exp(-_STEEPEST_GROWTH):.0e} is the largest weight"
         )
+    return decay_rate

@@ -26,6 +26,7 @@ from monai.transforms import Compose, DeleteItemsd, Lambdad, SelectItemsd
 from dynaclr.datamodule import MultiExperimentDataModule
 from dynaclr.dataset import EpochIndices, MultiExperimentTripletDataset
 from dynaclr.errors import DynaclrError
+from dynaclr.experiment import ExperimentRegistry
 from dynaclr.sampler import FlexibleBatchSampler
 from dynaclr.transforms import NormalizeSampled, RandAffined
 from dynaclr_strategies.descriptions import RegistryDescription
@@ -425,6 +426,23 @@ def test_what_was_prepared_is_not_read_again(caplog: pytest.LogCaptureFixture) -
         assert sum("wells left out" in message for message in caplog.messages) == 1
         data.setup("fit")
         assert sum("wells left out" in message for message in caplog.messages) == 2
+        for stage in ("validate", "predict"):
+            data.prepare(stage)
+            prepared = data._prepared
+            assert prepared is not None
+            data.setup(stage)
+            assert isinstance(data.registry, ExperimentRegistry)
+            assert data.registry is prepared.registry
+            assert (prepared.val or prepared.predict) is (data.val_index if stage == "validate" else data.predict_index)
+
+
+def test_patches_need_not_be_square() -> None:
+    """Height and width are compared each with its own."""
+    for final in ((4, 12), (8, 16)):
+        assert make_data(Path("x.yml"), yx_patch_size=(8, 16), final_yx_patch_size=final).final_yx_patch_size == final
+    for final in ((12, 4), (4, 17)):
+        with pytest.raises(DynaclrError, match=r"to fit into yx_patch_size, \(8, 16\)"):
+            make_data(Path("x.yml"), yx_patch_size=(8, 16), final_yx_patch_size=final)
 
 
 def test_what_was_refused_is_read_anew(caplog: pytest.LogCaptureFixture) -> None:
@@ -537,11 +555,15 @@ def test_stages_that_cannot_be_are_refused() -> None:
     with written() as registry:
         data = make_data(registry, val_experiments=[])
         for stage in ("test", TrainerFn.TESTING):
-            with pytest.raises(DynaclrError, match="stage='test' needs to be 'fit'"):
+            with pytest.raises(DynaclrError) as caught:
                 data.setup(stage)
+            assert str(caught.value) == (
+                "stage='test' needs to be 'fit', 'validate' or 'predict'; there are no test data: hold experiments out "
+                "with val_experiments and use the stage 'validate'"
+            )
         with pytest.raises(DynaclrError, match="there are no test data"):
             data.test_dataloader()
-        with pytest.raises(DynaclrError, match="val_experiments is empty, but the stage 'validate' needs"):
+        with pytest.raises(DynaclrError, match=r"^val_experiments is empty, but the stage 'validate' needs"):
             data.setup("validate")
         with pytest.raises(DynaclrError, match=r"the loader of stage 'fit' needs setup\('fit'\) first"):
             data.train_dataloader()
