@@ -176,6 +176,8 @@ def test_the_sampler_is_of_the_trainer_that_trains() -> None:
         prepared = data._prepared.sampler
         data.setup("fit")
         assert data.train_sampler is prepared
+        data.batch_size = 1  # as Lightning's search for one does
+        assert (data.train_dataloader()._sampler.num_replicas, data.train_sampler.batch_size) == (2, 1)
 
 
 def test_what_will_not_do_is_refused_after_all() -> None:
