@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,14 @@ class LengthOfAllRanks(ReferenceSampler):
 
     def __len__(self) -> int:
         return self.oracle.num_batches
+
+
+@witness("len-matches-iteration")
+class NeverEnds(ReferenceSampler):
+    """Goes on behind the end of an epoch for as long as it is asked to."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (self.batch(self.number(0, place)) for place in count())
 
 
 @witness("batches-per-epoch", case(experiment_aware=False, drop_last=False))

@@ -238,4 +238,6 @@ class _Shown:
         return iter(self._sampler)
 
     def __len__(self) -> int:
+        if "__len__" in self._hidden:
+            raise TypeError("'__len__' is not claimed")
         return len(self._sampler)

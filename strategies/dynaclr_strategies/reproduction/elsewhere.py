@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dynaclr_strategies.invariants.base import INVARIANTS, InvariantViolation
+from dynaclr_strategies.invariants.sampler_endings import ending
 from dynaclr_strategies.invariants.sampler_runs import transcript
 from dynaclr_strategies.reproduction.attached import FailedCase, attached
 from dynaclr_strategies.reproduction.case_files import CannotRunError
@@ -135,10 +136,10 @@ def main(folder: Path) -> None:
         sys.exit(str(problem))
 
     def without_epochs(table: Any, options: Any) -> Batches:
-        return [list(batch) for batch in make(table, options)]
+        return [list(batch) for batch in ending(make, LAW)(table, options)]
 
     cases = [SamplerCase.from_plain(plain) for plain in request["cases"]]
-    chosen = make if request["epochs"] else without_epochs
+    chosen = ending(make, LAW) if request["epochs"] else without_epochs
 
     def answer(case: SamplerCase) -> Batches | str:
         try:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from dynaclr_strategies.invariants.base import Invariant
+from dynaclr_strategies.invariants.sampler_endings import ending
 from dynaclr_strategies.oracles.sampler import CascadeOracle
 from dynaclr_strategies.sampler_descriptions import LifeCase, SamplerCase, SamplerOptions
 from dynaclr_strategies.subjects.base import Subject, subject
@@ -33,7 +34,7 @@ def _check(law: Invariant, case: SamplerCase, make: Any) -> bool:
     table = case.frame()
     if not law.applies(CascadeOracle(table, case.options)):
         return False
-    law.check(make, table, case.options)
+    law.check(ending(make, law.law), table, case.options)
     return True
 
 
