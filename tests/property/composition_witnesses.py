@@ -349,6 +349,50 @@ class FocusInSecret(FocusOnTheCrowd):
     explain = property()  # type: ignore[assignment] # it is there, but cannot be had
 
 
+FOUR_FAR_TIMES = case(
+    table_of(("a", "c", (0.0, 9.0, 18.0, 27.0), 4), ("b", "c", (0.0, 9.0, 18.0, 27.0), 4)),
+    temporal_enrichment=True,
+    temporal_window_hours=0.0,
+    temporal_global_fraction=0.0,
+    batch_size=4,
+)
+
+
+@witness("focal-hpi-uniform", FOUR_FAR_TIMES)
+class FocusOfTheEpoch(ReferenceSampler):
+    """Draws the focal HPI once an epoch for all batches of an experiment."""
+
+    def build(self, i: int, epoch: int) -> list[dict[str, Any]]:
+        self._epoch_built = epoch
+        return super().build(i, epoch)
+
+    def focus(
+        self, owner: Label | None, quotas: dict[Label | None, int], rng: random.Random
+    ) -> tuple[Fraction | None, dict[Label | None, int]]:
+        return super().focus(owner, quotas, self.rng(self._epoch_built, "focus", owner))
+
+
+@witness("focal-hpi-uniform", FOUR_FAR_TIMES)
+class FocusOfTheEpochInSecret(FocusOfTheEpoch):
+    """Draws the focal HPI once an epoch for all batches of an experiment, and explains nothing."""
+
+    explain = property()  # type: ignore[assignment] # it is there, but cannot be had
+
+
+@witness("focal-hpi-uniform", FOUR_FAR_TIMES)
+class FocusOnAnother(ReferenceSampler):
+    """Never draws the focal HPI of the batch before again, so that batch by batch times take turns."""
+
+    def focus(
+        self, owner: Label | None, quotas: dict[Label | None, int], rng: random.Random
+    ) -> tuple[Fraction | None, dict[Label | None, int]]:
+        focal, near = super().focus(owner, quotas, rng)
+        while self.__dict__.setdefault("last", {}).get(owner) == focal:
+            focal, near = super().focus(owner, quotas, rng)
+        self.__dict__["last"][owner] = focal
+        return focal, near
+
+
 @witness("focal-quota-unbiased", case(temporal_enrichment=True, temporal_global_fraction=0.5))
 class FocalRestToTheFirst(ReferenceSampler):
     """Rounds the focal quotas with the same offset in every batch."""

@@ -88,8 +88,9 @@ def _sharing(case: SamplerCase) -> SamplerCase:
 
 
 def _pointed(case: SamplerCase) -> SamplerCase:
-    """Let all primary anchors come from one time, so that batches show their focal HPI by themselves."""
+    """Let all primary anchors of several batches come from one time, so that these show their focal HPI themselves."""
     changes: dict[str, Any] = {"temporal_window_hours": 0.0, "temporal_global_fraction": 0.0, "leaky": 0.0}
+    changes["batch_size"] = min(case.options.batch_size, max(1, case.table.size // 8))
     return replace(case, options=replace(case.options, **changes))
 
 

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -222,12 +223,13 @@ def _shown_focus(batch: Batch, oracle: CascadeOracle) -> tuple[Label | None, set
 def check_focal_hpi_uniform(
     make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int = DRAWN_BATCHES
 ) -> None:
-    """Each focal HPI is drawn uniformly from the distinct values that serve every condition with a quota."""
+    """Each batch has a focal HPI of its own, uniform over the values that serve every condition with a quota."""
     oracle, tally = CascadeOracle(table, options), _Tally()
     of_time: dict[tuple[Label | None, Fraction], list[int]] = {}
     for group, pool in oracle.pools.items():
         for anchor in pool:
             of_time.setdefault((group, oracle.hpi(anchor)), []).append(anchor)
+    before: dict[tuple[int, Label | None], tuple[set[Fraction], Fraction]] = {}
     for batch in global_batches(make_sampler, table, options, batches):
         shown = _shown_focus(batch, oracle)
         if shown is None:
@@ -236,6 +238,13 @@ def check_focal_hpi_uniform(
         for value in values:
             what = f"focal HPI {float(value)} in {pool_name(owner)}"
             tally.add(what, int(value == focal), Fraction(1, len(values)), of_time[owner, value])
+        # Which values the two of them had to choose from depends on quotas alone. So whatever was focal before, it is
+        # so again with the same probability: these coins are independent too.
+        earlier = before.get((batch.epoch, owner))
+        if earlier is not None and earlier[0] == values:
+            what = "focal HPI of the epoch's batch before in the same pool"
+            tally.add(what, int(earlier[1] == focal), Fraction(1, len(values)), [*chain(*oracle.pools.values())])
+        before[batch.epoch, owner] = values, focal
     tally.check("focal-hpi-uniform")
 
 
