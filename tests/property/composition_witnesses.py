@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -207,6 +208,21 @@ class UnevenRepeats(ReferenceSampler):
     def draw_pass(self, epoch: int, owner: Any, condition: Any, quota: int, taken: list[int]) -> list[int]:
         stratum = self.oracle.strata[owner][condition]
         return [*stratum[:quota], *[stratum[0]] * (quota - len(stratum))]
+
+
+CROWDED = table_of(("a", "c", (0.0,), 3), ("a", "d", TIMES, 8))
+
+
+@witness("no-needless-repeat", case(CROWDED, batch_size=8))
+class CarelessPasses(ReferenceSampler):
+    """Goes through passes of a stratum smaller than its quota without a look at what the batch holds of the last."""
+
+    def draw_pass(self, epoch: int, owner: Any, condition: Any, quota: int, taken: list[int]) -> list[int]:
+        self._crowded = quota > len(self.oracle.strata[owner][condition])
+        return super().draw_pass(epoch, owner, condition, quota, taken)
+
+    def begin_pass(self, order: list[int], times: Counter[int]) -> list[int]:
+        return order if self._crowded else super().begin_pass(order, times)
 
 
 @witness("fair-pass")

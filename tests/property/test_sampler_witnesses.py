@@ -170,6 +170,7 @@ GUILTY: dict[str, Blame] = {
     "Unfocused": outside_the_window,
     "WithReplacement": repeated,
     "UnevenRepeats": repeated,
+    "CarelessPasses": lambda _, evidence: evidence.anchors.count(evidence.offenders[0]) > 1,
     "FreshDrawPerBatch": lambda _, evidence: len(evidence.offenders) == 1,
     "SistersTogether": one_lineage,
     "AllPrimary": lambda oracle, evidence: len(evidence.offenders) > oracle.num_primary,

@@ -57,7 +57,7 @@ class Plan:
     costly
         Whether the law looks at hundreds of batches, and is tried on fewer and smaller tables.
     perhaps
-        Changes about every other case, into one that the law would rarely meet otherwise.
+        Changes, one of which, or none, each case undergoes, into one that the law would rarely meet otherwise.
     """
 
     on: frozenset[str] = frozenset()
@@ -65,7 +65,7 @@ class Plan:
     needs: tuple[str, ...] = ()
     adjust: Callable[[SamplerCase], SamplerCase] | None = None
     costly: bool = False
-    perhaps: Callable[[SamplerCase], SamplerCase] | None = None
+    perhaps: tuple[Callable[[SamplerCase], SamplerCase], ...] = ()
 
 
 def _plan(
@@ -74,7 +74,7 @@ def _plan(
     needs: tuple[str, ...] = (),
     adjust: Callable[[SamplerCase], SamplerCase] | None = None,
     costly: bool = False,
-    perhaps: Callable[[SamplerCase], SamplerCase] | None = None,
+    perhaps: tuple[Callable[[SamplerCase], SamplerCase], ...] = (),
 ) -> Plan:
     return Plan(frozenset(on), frozenset(off), needs, adjust, costly, perhaps)
 
@@ -85,6 +85,24 @@ def _sharing(case: SamplerCase) -> SamplerCase:
     Not for the laws about focal times, which ask what a window holds of lineages that no other stratum has.
     """
     return replace(case, table=replace(case.table, shared_lineages=True))
+
+
+def _crowded(case: SamplerCase) -> SamplerCase:
+    """Let the first experiment have two conditions, one with fewer anchors than its quota, and several batches.
+
+    There the passes over the small one end in the middle of batches that hold some of its anchors twice.
+    """
+    first, *others = case.table.strata
+    held = 3 + first.cells % 3
+    size = 2 * held + 2 + case.options.batch_size % held  # so that the quota is neither the stratum nor twice that
+    few = replace(first, condition="c", moi=0.0, hpi=first.hpi[:1], cells=held, lineages=None)
+    many = replace(first, condition="d", moi=5.0, cells=-(-4 * size // len(first.hpi)), lineages=None)
+    beside = [stratum for stratum in others if stratum.experiment != first.experiment][:1]
+    table = replace(case.table, strata=(few, many, *beside))
+    changes: dict[str, Any] = {"experiment_weights": None, "condition_ratio": None, "leaky": 0.0, "exclusive_by": None}
+    changes |= {"temporal_enrichment": False, "condition_balanced": True, "batch_size": size}
+    changes |= {"num_replicas": None, "rank": None}
+    return replace(case, table=table, options=replace(case.options, **changes))
 
 
 def _pointed(case: SamplerCase) -> SamplerCase:
@@ -114,28 +132,28 @@ PLANS: dict[str, Plan] = {
     "condition-unbiased": _plan("condition", costly=True),
     "focal-concentration": _plan("time"),
     "axes-compose": _plan("experiment", "condition", "time"),
-    "no-needless-repeat": _plan(perhaps=_sharing),
+    "no-needless-repeat": _plan(perhaps=(_sharing, _crowded)),
     "fair-pass": _plan(off=("time", "exclusive")),
     "plain-when-global": _plan("time", off=("exclusive",), costly=True),
-    "deterministic": _plan(perhaps=_sharing),
+    "deterministic": _plan(perhaps=(_sharing,)),
     "seeds-differ": _plan(needs=("seeds",)),
-    "random-access": _plan(perhaps=_sharing),
-    "resume": _plan(costly=True, perhaps=_sharing),
-    "resume-on-ranks": _plan(costly=True, perhaps=_sharing),
-    "ranks-partition": _plan(perhaps=_sharing),
-    "elastic": _plan(perhaps=_sharing),
-    "relabel": _plan(perhaps=_sharing),
+    "random-access": _plan(perhaps=(_sharing,)),
+    "resume": _plan(costly=True, perhaps=(_sharing,)),
+    "resume-on-ranks": _plan(costly=True, perhaps=(_sharing,)),
+    "ranks-partition": _plan(perhaps=(_sharing,)),
+    "elastic": _plan(perhaps=(_sharing,)),
+    "relabel": _plan(perhaps=(_sharing,)),
     "ranks-equal-length": _plan(needs=("length",)),
     "hpi-shift": _plan("time"),
     "hpi-scale": _plan("time"),
-    "dtype": _plan(perhaps=_sharing),
-    "extra-columns": _plan(perhaps=_sharing),
-    "lineage-exclusive": _plan("exclusive", perhaps=_sharing),
-    "explained": _plan(perhaps=_sharing),
-    "life": _plan(perhaps=_sharing),
+    "dtype": _plan(perhaps=(_sharing,)),
+    "extra-columns": _plan(perhaps=(_sharing,)),
+    "lineage-exclusive": _plan("exclusive", perhaps=(_sharing,)),
+    "explained": _plan(perhaps=(_sharing,)),
+    "life": _plan(perhaps=(_sharing,)),
     "leak-uniform": _plan("experiment", "leak", off=("exclusive",), adjust=_leaking, costly=True),
-    "focal-hpi-uniform": _plan("time", costly=True, perhaps=_pointed),
-    "focal-quota-unbiased": _plan("condition", "time", off=("exclusive",), costly=True, perhaps=_between_two_times),
+    "focal-hpi-uniform": _plan("time", costly=True, perhaps=(_pointed,)),
+    "focal-quota-unbiased": _plan("condition", "time", off=("exclusive",), costly=True, perhaps=(_between_two_times,)),
     "focal-uniform": _plan("time", off=("exclusive",), costly=True),
 }
 """What a law needs beyond the claims that everybody makes; a law that is not here is about every case."""
@@ -188,8 +206,9 @@ def drawn_cases(law: str, claims: Claims) -> st.SearchStrategy[SamplerCase] | st
         exclusive_by=exclusive,
         **columns,
     )
-    if (change := plan.perhaps) is not None:
-        cases = st.builds(lambda case, on: change(case) if on else case, cases, st.booleans())
+    if plan.perhaps:
+        changes = st.sampled_from((None, *plan.perhaps))
+        cases = st.builds(lambda case, change: case if change is None else change(case), cases, changes)
     fitted = (cases if plan.adjust is None else cases.map(plan.adjust)).map(claims.fit)
     return life_cases(fitted) if INVARIANTS[law].subject == "life" else fitted
 
