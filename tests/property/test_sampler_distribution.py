@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dynaclr_strategies.holding import hold
 from dynaclr_strategies.invariants import INVARIANTS, UndecidedError
 from dynaclr_strategies.invariants.sampler_distribution import is_improbable
+from dynaclr_strategies.law_cases import law_cases
 from dynaclr_strategies.options import PLAIN_TABLE, sampler_cases
 from dynaclr_strategies.oracles.reference_sampler import ReferenceSampler
 from dynaclr_strategies.oracles.sampler import CascadeOracle
@@ -84,6 +85,13 @@ def test_leak_uniform(case: SamplerCase) -> None:
 def test_focal_hpi_uniform(case: SamplerCase) -> None:
     """Every time that serves is focal alike."""
     hold("focal-hpi-uniform", case)
+
+
+@STATISTICAL
+@given(case=law_cases("batch-order"))
+def test_batch_order(case: SamplerCase) -> None:
+    """No part of a batch has a place of its own in it."""
+    hold("batch-order", case)
 
 
 @STATISTICAL

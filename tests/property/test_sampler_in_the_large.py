@@ -55,6 +55,7 @@ CASES = {
     "plain-when-global": [_case(batch_size=4, **ENRICHED)],
     "focal-hpi-uniform": [_case(batch_size=4, **ENRICHED), _case(batch_size=4, exclusive_by="lineage_id", **ENRICHED)],
     "focal-quota-unbiased": [_case(batch_size=5, temporal_global_fraction=0.5, **ENRICHED)],
+    "batch-order": [_case(batch_size=5, leaky=0.3), _case(batch_size=4, **ENRICHED)],
     "focal-uniform": [_case(batch_size=3, temporal_global_fraction=1 / 3, **ENRICHED)],
 }
 

@@ -20,6 +20,7 @@ from dynaclr_strategies.sampler_descriptions import SamplerCase
 from dynaclr_strategies.subjects import run_law
 
 UNNUMBERED = {
+    "batch-order",
     "batches-per-epoch",
     "epoch-kept",
     "experiment-order",
@@ -32,6 +33,7 @@ UNNUMBERED = {
     "state-refused",
 }
 OF_MANY_BATCHES = {
+    "batch-order",
     "condition-unbiased",
     "experiment-order",
     "experiment-share",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import composition_witnesses
+import order_witnesses
 import process_witnesses
 import reproducibility_witnesses
 from witness_cases import PLAIN, WITNESSES, Witness, case
@@ -13,6 +14,7 @@ __all__ = [
     "Witness",
     "case",
     "composition_witnesses",
+    "order_witnesses",
     "process_witnesses",
     "reproducibility_witnesses",
 ]

@@ -111,6 +111,7 @@ _claim(
         axes=("condition", "columns"),
         always=("condition",),
         ranks=False,
+        order=False,
         seeds=False,
         last_batch=False,
         restrict=_whole_conditions,

@@ -79,6 +79,8 @@ class Claims:
     epochs, random_access, resume, explain, length
         It has the methods ``set_epoch``; ``batch``; ``state_dict`` and ``load_state_dict``; ``explain``; ``__len__``.
         By default the sampler is looked at. A method that is not claimed is never called.
+    order
+        Within a batch the anchors stand in a random order.
     seeds
         Its batches depend on the option ``seed``.
     last_batch
@@ -97,6 +99,7 @@ class Claims:
     resume: bool | None = None
     explain: bool | None = None
     length: bool | None = None
+    order: bool = True
     seeds: bool = True
     last_batch: bool = True
     without: Mapping[str, str] = field(default_factory=dict)

@@ -30,6 +30,7 @@ from dynaclr_strategies.invariants.sampler_metamorphic import (
     check_hpi_shift,
     check_relabel,
 )
+from dynaclr_strategies.invariants.sampler_order import check_batch_order
 from dynaclr_strategies.invariants.sampler_processes import (
     check_elastic,
     check_ranks_equal_length,
@@ -65,6 +66,7 @@ from dynaclr_strategies.invariants.sampler_variety import (
 
 __all__ = [
     "check_axes_compose",
+    "check_batch_order",
     "check_batch_size_exact",
     "check_batches_per_epoch",
     "check_condition_quota",

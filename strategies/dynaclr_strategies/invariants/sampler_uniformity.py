@@ -29,6 +29,7 @@ from dynaclr_strategies.oracles.sampler import CascadeOracle, meant
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
 
 __all__ = [
+    "Tally",
     "check_experiment_order",
     "check_focal_hpi_uniform",
     "check_focal_quota_unbiased",
@@ -42,7 +43,7 @@ _HIDDEN_FOCUS = "not every batch shows its focal HPI, and there is no explain"
 Rows = list[dict[Any, Any]]
 
 
-class _Tally:
+class Tally:
     """How often each thing happened, and how often it should have."""
 
     def __init__(self) -> None:
@@ -91,7 +92,7 @@ def check_experiment_order(
     make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int = DRAWN_BATCHES
 ) -> None:
     """Whatever place of an epoch a batch has, each experiment owns it as often as it owns batches of the epoch."""
-    oracle, tally = CascadeOracle(table, options), _Tally()
+    oracle, tally = CascadeOracle(table, options), Tally()
     epochs: dict[int, list[list[Label | None]]] = {}
     for batch in global_batches(make_sampler, table, options, batches):
         epochs.setdefault(batch.epoch, []).append(batch.owner(oracle))
@@ -131,7 +132,7 @@ def check_leak_uniform(
     make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int = DRAWN_BATCHES
 ) -> None:
     """Leaked anchors are drawn uniformly over all anchors of the other experiments."""
-    oracle, tally = CascadeOracle(table, options), _Tally()
+    oracle, tally = CascadeOracle(table, options), Tally()
     # Where as many anchors may leak as are primary, only the sampler can tell which are which: batches that happen to
     # show it are no fair sample of all.
     clear = oracle.num_leaked < oracle.num_primary
@@ -160,7 +161,7 @@ def check_focal_quota_unbiased(
     make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int = DRAWN_BATCHES
 ) -> None:
     """Over batches each condition's number of focal anchors is in the mean exactly its share of them."""
-    oracle, tally, is_silent = CascadeOracle(table, options), _Tally(), False
+    oracle, tally, is_silent = CascadeOracle(table, options), Tally(), False
     for batch in global_batches(make_sampler, table, options, batches):
         account = batch.provenance()
         if account is None:
@@ -179,7 +180,7 @@ def check_focal_quota_unbiased(
     tally.check("focal-quota-unbiased")
 
 
-def _add_shown_quotas(tally: _Tally, oracle: CascadeOracle, batch: Batch) -> None:
+def _add_shown_quotas(tally: Tally, oracle: CascadeOracle, batch: Batch) -> None:
     """Add a coin for each window that has to hold another anchor where the focal quota was rounded up."""
     shown = _shown_focus(batch, oracle)
     if shown is None:
@@ -224,7 +225,7 @@ def check_focal_hpi_uniform(
     make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int = DRAWN_BATCHES
 ) -> None:
     """Each batch has a focal HPI of its own, uniform over the values that serve every condition with a quota."""
-    oracle, tally = CascadeOracle(table, options), _Tally()
+    oracle, tally = CascadeOracle(table, options), Tally()
     of_time: dict[tuple[Label | None, Fraction], list[int]] = {}
     for group, pool in oracle.pools.items():
         for anchor in pool:
@@ -258,7 +259,7 @@ def check_focal_uniform(
     make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int = DRAWN_BATCHES
 ) -> None:
     """Focal anchors are drawn uniformly from the window and the others uniformly from what remains of the stratum."""
-    oracle, tally = CascadeOracle(table, options), _Tally()
+    oracle, tally = CascadeOracle(table, options), Tally()
     draw_of = lru_cache(maxsize=None)(partial(Draw, oracle))
     is_silent = False
     for batch in global_batches(make_sampler, table, options, batches):
@@ -274,7 +275,7 @@ def check_focal_uniform(
     tally.check("focal-uniform")
 
 
-def _add_explained(tally: _Tally, oracle: CascadeOracle, rows: Rows, focal: float | None) -> None:
+def _add_explained(tally: Tally, oracle: CascadeOracle, rows: Rows, focal: float | None) -> None:
     """Add a coin for each anchor of a batch's strata that may have been focal, and each that may have been global."""
     owner, members = _primary(rows, oracle)
     for condition, drawn in members.items():
@@ -302,7 +303,7 @@ def _add_explained(tally: _Tally, oracle: CascadeOracle, rows: Rows, focal: floa
                 tally.add("an anchor of the window global", int(anchor in others), probability)
 
 
-def _add_unexplained(tally: _Tally, oracle: CascadeOracle, batch: Batch, draw_of: Callable[..., Draw]) -> None:
+def _add_unexplained(tally: Tally, oracle: CascadeOracle, batch: Batch, draw_of: Callable[..., Draw]) -> None:
     """Add a coin for each thing that a batch shows by itself: which anchors it holds, and how far apart they lie."""
     owners = batch.owner(oracle)
     if len(owners) != 1:
