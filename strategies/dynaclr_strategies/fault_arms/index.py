@@ -93,7 +93,7 @@ def _(given: Given, case: IndexCase, _: None, beyond: int) -> Expected:
     stop = beyond + max(fov.z for experiment in case.registry.experiments for _, fov in experiment.fovs())
     given.arguments["z_range"] = slice(case.z_range[0], stop)
     name, shallow = _first_fov(case, lambda fov: fov.z < stop)
-    return [("z_range", str(stop), name, f"{shallow.z} planes")]
+    return [("z_range", str(stop), name, f"of {shallow.z} plane")]
 
 
 @fault(

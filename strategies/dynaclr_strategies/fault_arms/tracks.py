@@ -134,6 +134,7 @@ def _(given: Given, case: IndexCase, place: RowPlace, _: None) -> Expected:
 
 @fault("parents-in-a-circle", "index", "a cycle of parents", needs="experiments", places=tracked_fovs, values=(2, 3))
 def _(given: Given, case: IndexCase, place: FovPlace, length: int) -> Expected:
+    _be_strict(given, case, place[0])
     table = _Table(given, case, place)
     ids = list(range(table.next_id, table.next_id + length))
     rows = [table.add(track_id, 0) for track_id in ids]
@@ -181,12 +182,13 @@ def _(given: Given, case: IndexCase, place: FovPlace, _: None) -> Expected:
 
 
 def _be_strict(given: Given, case: IndexCase, number: int) -> None:
-    """Let the experiment's registry entry say what is the default: impossible parents are errors."""
+    """Let the experiment's registry entry say what is the default: parents are parents, impossible ones errors."""
     entries = entries_of(given)
     names = {one.name for one in users_of(case.registry, number)}
     for entry in entries:
         if entry["name"] in names:
-            entry.pop("impossible_parents", None)
+            for field in ("impossible_parents", "founder_parent"):
+                entry.pop(field, None)
     write_entries(given, entries)
 
 
