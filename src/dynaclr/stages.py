@@ -116,7 +116,7 @@ class StageReader(TransformsOnDevice):
         self._prepared: _Parts | None = None
 
     def setup(self, stage: str) -> None:
-        """Take what a stage needs from `prepare`, or read it now, unless `prepare` was asked for this very stage.
+        """Take what `prepare` read, if that was for this very stage; else read it now.
 
         Parameters
         ----------

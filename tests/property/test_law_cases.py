@@ -50,6 +50,6 @@ def _is_found(law: str, contract: Contract, nth: int) -> bool:
     ],
 )
 def test_a_rare_defect_is_found_in_nearly_every_run(law: str, sampler: Any) -> None:
-    """In four of five runs at least, whatever their seeds."""
+    """In four of five runs at least. The seeds are fixed: of twenty others, 19 and more had found it."""
     contract = Contract.of(sampler, sampler.__name__)
     assert sum(_is_found(law, contract, nth) for nth in range(5)) >= 4
