@@ -6,6 +6,8 @@ import logging
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import file_digest
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,10 +38,11 @@ class EmbeddingWriter(BasePredictionWriter):
     """Write what `predict` returns to one AnnData Zarr store.
 
     ``X`` holds the features, ``obsm["X_projections"]`` the projections, ``obs`` the identifying columns; the rows'
-    names are ``<experiment>_<fov_name>_<track_id>_<t>``. Rows stand in the order of the index, each observation
-    once, however many processes predict and however their sampler pads. The store appears whole when prediction
-    has ended, or not at all: everything is written to a hidden folder beside it, which is then renamed. Processes on
-    several machines need to share that folder.
+    names are ``<experiment>_<fov_name>_<track_id>_<t>``. What they are from stands in ``uns["dynaclr"]``: the
+    ``version`` of this package and, where one was loaded, the ``checkpoint`` and its ``sha256``. Rows stand in the
+    order of the index, each observation once, however many processes predict and however their sampler pads. The store
+    appears whole when prediction has ended, or not at all: everything is written to a hidden folder beside it, which
+    is then renamed. Processes on several machines need to share that folder.
 
     Parameters
     ----------
@@ -47,13 +50,19 @@ class EmbeddingWriter(BasePredictionWriter):
         The store, such as ``embeddings.zarr``; missing folders above it are made.
     overwrite
         Whether embeddings that exist are replaced, after the new ones are complete; nothing else ever is.
+    notes
+        Texts by name that are kept beside the version, such as the configuration.
     """
 
-    def __init__(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], overwrite: bool = False, notes: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(write_interval="batch")
+        self.notes = dict(notes or {})
         self.path = Path(path).expanduser()
         self.overwrite = truth("overwrite", overwrite)
         self._batches: list[AnnData] = []
+        self._origin: dict[str, str] = {}
 
     def check_path(self) -> None:
         """Refuse a path that cannot be written; Lightning asks before it predicts.
@@ -69,7 +78,7 @@ class EmbeddingWriter(BasePredictionWriter):
             name = self.path.with_suffix(".zarr").name
             raise DynaclrError(f"output={str(self.path)!r} becomes a Zarr store and needs a name like {name!r}")
         if os.path.lexists(self.path) and not self.overwrite:
-            raise DynaclrError(f"output={str(self.path)!r} exists: choose another name, or set overwrite=True")
+            raise DynaclrError(f"output={str(self.path)!r} exists: choose another name, or set overwrite to True")
         # A plate of images is a Zarr store, too: only what could be made anew from it may be lost.
         if os.path.lexists(self.path) and (fault := _fault(self.path)):
             raise DynaclrError(f"output={str(self.path)!r} exists and {fault}, so it is not overwritten")
@@ -83,9 +92,11 @@ class EmbeddingWriter(BasePredictionWriter):
         if stage == "predict":
             self.check_path()
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Forget an earlier run."""
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget an earlier run, and look which weights these are while their checkpoint is the one just read."""
         self._batches = []
+        checkpoint = trainer.ckpt_path or getattr(pl_module, "weights_from", None)
+        self._origin = _origin(checkpoint) if trainer.is_global_zero else {}
 
     def write_on_batch_end(
         self,
@@ -147,6 +158,7 @@ class EmbeddingWriter(BasePredictionWriter):
         whole, replaced = draft / "whole.zarr", draft / "replaced.zarr"
         draft.mkdir(parents=True, exist_ok=True)
         rows = _in_order(_joined(tables))
+        rows.uns["dynaclr"] = {**self.notes, "version": version("dynaclr"), **self._origin}
         _write(rows, whole)
         if os.path.lexists(self.path):
             self.path.rename(replaced)
@@ -237,6 +249,16 @@ def _in_order(table: AnnData) -> AnnData:
     return AnnData(X=table.X[rows], obs=obs, obsm={"X_projections": table.obsm["X_projections"][rows]})
 
 
+def _origin(checkpoint: str | os.PathLike[str] | None) -> dict[str, str]:
+    """Say which checkpoint it was; by its content, too, since a run writes ``last.ckpt`` again and again."""
+    if checkpoint is None:
+        return {}
+    if not Path(checkpoint).is_file():  # the folder of a checkpoint in parts, or an address
+        return {"checkpoint": str(checkpoint)}
+    with Path(checkpoint).open("rb") as file:
+        return {"checkpoint": str(Path(checkpoint).resolve()), "sha256": file_digest(file, "sha256").hexdigest()}
+
+
 def _names(obs: pd.DataFrame) -> pd.Index[Any]:
     columns = zip(*(obs[name] for name in IDENTITY), strict=True)
     return pd.Index(["_".join(str(value) for value in row) for row in columns], dtype=object)
@@ -252,5 +274,5 @@ def _write(table: AnnData, path: Path) -> None:
             obs[name] = pd.Categorical(values, categories=categories)
     group = zarr.open_group(path, mode="w", zarr_format=3)
     var = pd.DataFrame(index=pd.Index([f"feature_{number}" for number in range(table.n_vars)], dtype=object))
-    plain = AnnData(X=table.X, obs=obs, var=var, obsm=dict(table.obsm))
+    plain = AnnData(X=table.X, obs=obs, var=var, obsm=dict(table.obsm), uns=dict(table.uns))
     anndata.io.write_elem(group, "/", plain, dataset_kwargs={"shards": None})

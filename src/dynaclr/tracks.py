@@ -85,7 +85,9 @@ def read_tracks(
         _check_separator(path, str(header.iloc[0]))
         # Types are inferred from whole columns, and empty lines are kept for the sake of the row numbers.
         frame = pd.read_csv(path, low_memory=False, skip_blank_lines=False)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except UnicodeDecodeError as error:
+        raise TracksError(f"{path} needs to be a CSV in UTF-8, but is in another encoding") from error
+    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = " ".join(str(error).split())
         raise TracksError(f"{path} needs to be a CSV with a header, but cannot be read: {reason}") from error
     _Reporter(path).repeated_columns(header.dropna())  # pandas gives a second column of one name another name

@@ -114,7 +114,11 @@ def test_fit_then_validate_then_predict(folder: Path, registry: Path) -> None:
     done = _run("predict", "--config", log / "config.yaml", "--ckpt_path", checkpoint, "--output", store)
     assert done.returncode == 0, done.stderr
     assert "random weights" not in done.stderr
-    assert set(read_embeddings(store).obs["experiment"]) == {"exp_alpha", "exp_beta"}
+    table = read_embeddings(store)
+    assert set(table.obs["experiment"]) == {"exp_alpha", "exp_beta"}
+    origin = table.uns["dynaclr"]
+    assert origin["checkpoint"] == str(checkpoint.resolve())
+    assert yaml.safe_load(origin["config"])["data"]["init_args"]["seed"] == 3
 
     done = _run("predict", "--config", config, "--ckpt_path", checkpoint, "--output", store)
     assert done.returncode == 2

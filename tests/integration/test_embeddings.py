@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -148,11 +150,38 @@ def test_anybody_can_read_the_store(folder: Path) -> None:
     assert (folder / "e.zarr" / "zarr.json").is_file()
 
 
+def test_the_store_says_what_it_is_from(folder: Path) -> None:
+    """The version, what the maker of the writer noted, and the checkpoint, also by its content, if one was loaded."""
+    registry, model = write_two_experiments(folder), make_model()
+    options: dict[str, Any] = {
+        "accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_checkpointing": False
+    }  # fmt: skip
+    fitting = Trainer(max_steps=1, **options)
+    fitting.fit(model, make_data(registry))
+    fitting.save_checkpoint(folder / "last.ckpt")
+
+    def origin(model: LightningModule, ckpt_path: Path | None = None, **notes: str) -> dict[str, str]:
+        trainer = Trainer(callbacks=[EmbeddingWriter(folder / "e.zarr", overwrite=True, notes=notes)], **options)
+        data = make_data(registry)
+        trainer.predict(model, data, return_predictions=False, ckpt_path=ckpt_path, weights_only=True)
+        return dict(read_embeddings(folder / "e.zarr").uns["dynaclr"])
+
+    version = {"version": metadata.version("dynaclr")}
+    digest = hashlib.sha256((folder / "last.ckpt").read_bytes()).hexdigest()
+    loaded = {**version, "checkpoint": str((folder / "last.ckpt").resolve()), "sha256": digest}
+    assert origin(make_model(), folder / "last.ckpt", config="lr: 1") == {**loaded, "config": "lr: 1"}
+    begun = make_model(ckpt_path=folder / "last.ckpt")
+    assert origin(begun) == loaded
+    assert origin(model) == version
+    Trainer(max_steps=1, **options).fit(begun, make_data(registry))
+    assert origin(begun) == version  # those weights are nowhere any more
+
+
 def test_an_existing_path_is_refused_before_anything_is_computed(folder: Path) -> None:
     """Without overwrite, prediction does not begin; with it, the new rows are there."""
     path = folder / "e.zarr"
     _predict(EmbeddingWriter(path), _batches([_observation(1)]))
-    with pytest.raises(DynaclrError, match=r"output='.*e\.zarr' exists: .* overwrite=True"):
+    with pytest.raises(DynaclrError, match=r"output='.*e\.zarr' exists: .* overwrite to True"):
         _predict(EmbeddingWriter(path), _batches([_observation(2)]), _Never())
     assert list(read_embeddings(path).obs["track_id"]) == [1]
     _predict(EmbeddingWriter(path, overwrite=True), _batches([_observation(2)]))

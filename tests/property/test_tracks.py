@@ -361,12 +361,15 @@ def test_blank_lines_count_in_row_numbers() -> None:
 
 
 def test_a_file_that_is_not_text_gets_a_sentence() -> None:
-    """Bytes that are no UTF-8 are an error of the file, not of the program."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tracks.csv"
-        path.write_bytes(b"track_id,t,y,x\n\xff\xfe,0,1,1\n")
-        with pytest.raises(TracksError, match=r"tracks\.csv needs to be a CSV with a header, but cannot be read"):
-            read_tracks(path, num_frames=FRAMES)
+    """Bytes that are no UTF-8, as spreadsheets write, are an error of the file, not of the program."""
+    for content in (b"track_id,t,y,x\n\xff\xfe,0,1,1\n", "track_id,t,y,x\n1,0,1,1\n".encode("utf-16")):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "tracks.csv"
+            path.write_bytes(content)
+            with pytest.raises(
+                TracksError, match=r"tracks\.csv needs to be a CSV in UTF-8, but is in another encoding"
+            ):
+                read_tracks(path, num_frames=FRAMES)
 
 
 def test_columns_are_named_by_the_file() -> None:

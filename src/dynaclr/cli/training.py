@@ -187,7 +187,8 @@ class TrainingCLI(LightningCLI):
         path = self._get(self.config, "output")
         if path is None:
             return None
-        writer = EmbeddingWriter(path, overwrite=self._get(self.config, "overwrite"))
+        config = self._parser(self.subcommand).dump(self.config[str(self.subcommand)])
+        writer = EmbeddingWriter(path, overwrite=self._get(self.config, "overwrite"), notes={"config": config})
         writer.check_path()
         return writer
 
