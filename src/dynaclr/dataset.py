@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,6 +37,8 @@ IDENTIFYING_COLUMNS = (
     "hours_post_infection",
 )
 """The columns of the index that say which observation a crop shows."""
+
+_BY_FRAME = "timepoint_statistics"
 
 
 class EpochIndices(list[int]):
@@ -232,21 +234,30 @@ def _images(index: MultiExperimentIndex) -> tuple[IntArray, list[tuple[Image, Po
     return number.reshape(-1), images
 
 
-def _source_statistics(position: Position, channels: Sequence[str]) -> dict[str, Mapping[str, Any]] | None:
+class _ChannelStatistics(NamedTuple):
+    """The statistics of one channel of a FOV: those of the whole movie by level, and those of single frames."""
+
+    of_all: dict[str, Any]
+    of_frame: Mapping[str, Any]
+
+    def at(self, t: int) -> dict[str, Any]:
+        """Return the statistics for one frame: those per time point are resolved to this one."""
+        frame = str(t)
+        return {**self.of_all, _BY_FRAME: self.of_frame[frame]} if frame in self.of_frame else dict(self.of_all)
+
+
+def _source_statistics(position: Position, channels: Sequence[str]) -> dict[str, _ChannelStatistics] | None:
     """Return the statistics of a FOV's source channels by source position, None where the store has none of them."""
     known = position.normalization or {}
-    found = {f"ch_{i}": known.get(channel) for i, channel in enumerate(channels)}
-    return {key: statistics for key, statistics in found.items() if isinstance(statistics, Mapping)} or None
+    found: dict[str, _ChannelStatistics] = {}
+    for i, channel in enumerate(channels):
+        if isinstance(statistics := known.get(channel), Mapping):
+            frames = statistics.get(_BY_FRAME)
+            of_all = {name: values for name, values in statistics.items() if name != _BY_FRAME}
+            found[f"ch_{i}"] = _ChannelStatistics(of_all, frames if isinstance(frames, Mapping) else {})
+    return found or None
 
 
-def _at_frame(channels: dict[str, Mapping[str, Any]] | None, t: int) -> dict[str, Any] | None:
-    """Return the statistics of one frame: those per time point are resolved to this one."""
-    if channels is None:
-        return None
-    resolved = {}
-    for key, statistics in channels.items():
-        resolved[key] = {name: values for name, values in statistics.items() if name != "timepoint_statistics"}
-        frames = statistics.get("timepoint_statistics")
-        if isinstance(frames, Mapping) and str(t) in frames:
-            resolved[key]["timepoint_statistics"] = frames[str(t)]
-    return resolved
+def _at_frame(channels: dict[str, _ChannelStatistics] | None, t: int) -> dict[str, Any] | None:
+    """Return the statistics of a FOV's channels for one frame."""
+    return None if channels is None else {key: statistics.at(t) for key, statistics in channels.items()}

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     import tensorstore as ts
 
 _DRIVERS = {2: "zarr", 3: "zarr3"}
-# Windows are handed to TensorStore so many at a time, and it reads them while the next ones are being made up: at first
-# few, so that it need not wait for work, then more, since those of one portion share the reading of chunks.
-_FIRST_PORTION, _LARGEST_PORTION = 2, 64
+# Windows are handed to TensorStore so many at a time, as one stack, and it reads them while the next ones are made up.
+# One by one they would be as many calls, and as many to wait for, each of which lets go of the interpreter's lock and
+# takes it from the thread that trains again.
+_PORTION = 64
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,15 @@ class Image:
 
     def __str__(self) -> str:
         return f"experiment {self.experiment!r}, FOV {self.fov_name}"
+
+
+class _Window(NamedTuple):
+    """Which image, which frame, and the first row and column."""
+
+    image: int
+    t: int
+    y: int
+    x: int
 
 
 class PatchReader:
@@ -131,45 +141,45 @@ class PatchReader:
         sources = self._opened(np.unique(image).tolist())
         patches, targets = self._memory.lend((len(image), *self._window))
         # Windows of one frame lie next to each other, so that those of a batch share the reading of chunks.
-        order = np.lexsort((t, image)).tolist()
-        windows = list(zip(image.tolist(), t.tolist(), y.tolist(), x.tolist(), strict=True))
+        order = np.lexsort((t, image))
+        windows = list(map(_Window, *(numbers[order].tolist() for numbers in (image, t, y, x))))
         try:
-            failures = self._copy(sources, [windows[n] for n in order], [targets[n] for n in order])
+            self._copy(sources, windows, [targets[n] for n in order.tolist()])
         except BaseException:
-            self._memory = ArrayPool(_targets)  # after Ctrl-C writing goes on: this memory must not be lent again
+            # Writing may go on, where one window of many failed and after Ctrl-C: this memory must not be lent again.
+            self._memory = ArrayPool(_targets)
             raise
-        for n, failure in zip(order, failures, strict=True):
-            if failure is not None:
-                number, frame = windows[n][:2]
-                raise DynaclrError(f"frame {frame} of {self._images[number]} cannot be read: {failure}") from failure
         return patches
 
-    def _copy(
-        self,
-        sources: dict[int, ts.TensorStore],
-        windows: list[tuple[int, int, int, int]],
-        targets: list[ts.TensorStore],
-    ) -> list[Exception | None]:
-        """Let TensorStore decode, convert and copy every window to its place, without arrays in between.
-
-        Waits for all of them, also where one fails: the memory must not be used again while it is written to.
-        """
+    def _copy(self, sources: dict[int, ts.TensorStore], windows: list[_Window], targets: list[ts.TensorStore]) -> None:
+        """Let TensorStore decode, convert and copy every window to its place, without arrays in between."""
         import tensorstore as ts
 
-        height, width = self._window[2:]
-        futures: list[ts.WriteFutures] = []
-        portion = _FIRST_PORTION
-        while len(futures) < len(windows):
-            some = slice(len(futures), len(futures) + portion)
-            portion = min(2 * portion, _LARGEST_PORTION)
+        portions: list[tuple[slice, ts.WriteFutures]] = []
+        for start in range(0, len(windows), _PORTION):
+            some = slice(start, start + _PORTION)
+            parts = [self._part(sources, window) for window in windows[some]]
             # Copies of one batch that touch the same chunk or shard share its reading.
             with ts.Batch() as batch:
-                futures += [
-                    target.write(sources[i][t, ..., y : y + height, x : x + width], batch=batch)
-                    for target, (i, t, y, x) in zip(targets[some], windows[some], strict=True)
-                ]
+                portions.append((some, ts.stack(targets[some]).write(ts.stack(parts), batch=batch)))
         # The last one first: most others are then done, and each that one waits for is a thread to be woken.
-        return [future.exception() for future in reversed(futures)][::-1]
+        failures = [(some, future.exception()) for some, future in reversed(portions)]
+        for some, failure in reversed(failures):
+            if failure is not None:
+                raise self._error(sources, windows[some], failure) from failure
+
+    def _part(self, sources: dict[int, ts.TensorStore], window: _Window) -> ts.TensorStore:
+        """Return what a window shows, its axes counted from 0."""
+        height, width = self._window[2:]
+        image, t, y, x = window
+        return sources[image][t, ..., y : y + height, x : x + width].translate_to[0]
+
+    def _error(self, sources: dict[int, ts.TensorStore], windows: list[_Window], failure: Exception) -> DynaclrError:
+        """Return the error for a portion that could not be read: each of its windows is tried by itself."""
+        for window in windows:
+            if (reason := self._part(sources, window).read().exception()) is not None:
+                return DynaclrError(f"frame {window.t} of {self._images[window.image]} cannot be read: {reason}")
+        return DynaclrError(f"pixels cannot be read: {failure}")  # but could be a moment later
 
     def _check_inside(
         self, image: NDArray[np.int64], t: NDArray[np.int64], y: NDArray[np.int64], x: NDArray[np.int64]
@@ -218,6 +228,11 @@ class PatchReader:
             store = future.result()
         except Exception as error:
             raise DynaclrError(f"the array of {image} cannot be opened: {error}") from error
+        # Beyond the end of an array that is part of a stack, TensorStore reads zeros.
+        if store.rank != len(image.shape) or any(
+            now < then for now, then in zip(store.shape, image.shape, strict=True)
+        ):
+            raise DynaclrError(f"the array of {image} has the shape {store.shape}, but had {image.shape} when indexed")
         planes = store[:, _selection(image.channels), self._z_range]
         return planes if store.dtype == ts.float32 else ts.cast(planes, ts.float32)
 

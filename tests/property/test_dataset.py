@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 import torch
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, chisquare
@@ -359,8 +360,44 @@ def test_a_chunk_that_cannot_be_decoded_is_an_error_that_names_the_fov(experimen
             dataset.__getitems__(range(len(dataset)))
 
 
-def test_memory_of_an_interrupted_read_is_not_lent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After Ctrl-C TensorStore goes on writing; a batch that is read then must not lie there."""
+def test_a_chunk_that_is_mended_meanwhile_is_an_error_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be read is no batch, also if nobody can say any more which window it was."""
+    with written(two_experiments()) as registry:
+        dataset = MultiExperimentTripletDataset(make_index(registry), fit=False)
+        chunk = registry.positions("exp_alpha")["A/1/0"].array_path / "0" / "0" / "0" / "0" / "0"
+        whole, tell = chunk.read_bytes(), PatchReader._error
+        chunk.write_bytes(b"short")
+
+        def mended(*arguments: Any) -> DynaclrError:
+            chunk.write_bytes(whole)
+            return tell(*arguments)
+
+        monkeypatch.setattr(PatchReader, "_error", mended)
+        with pytest.raises(DynaclrError, match=r"^pixels cannot be read: .*exp_alpha"):
+            dataset.__getitems__(range(len(dataset)))
+        assert len(dataset.__getitems__([0])["anchor"]) == 1
+
+
+@pytest.mark.parametrize("axis", range(5))
+def test_an_image_that_was_cut_after_it_was_indexed_is_an_error(axis: int) -> None:
+    """TensorStore may read zeros beyond its end."""
+    with written(two_experiments(z=2)) as registry:
+        dataset = MultiExperimentTripletDataset(make_index(registry), fit=False)
+        place = registry.positions("exp_alpha")["A/1/0"]
+        cut = [length - (number == axis) for number, length in enumerate(place.shape)]
+        zarr.open_array(place.array_path, mode="r+").resize(cut)
+        shapes = rf"\({', '.join(map(str, cut))}\), but had \({', '.join(map(str, place.shape))}\) when indexed"
+        with pytest.raises(DynaclrError, match=f"array of experiment 'exp_alpha', FOV A/1/0 has the shape {shapes}$"):
+            dataset.__getitems__([0])
+        zarr.open_array(place.array_path, mode="r+").resize([length + 1 for length in place.shape])
+        assert len(dataset.__getitems__([0])["anchor"]) == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, DynaclrError])
+def test_memory_of_an_interrupted_read_is_not_lent_again(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After Ctrl-C, or the failure of one window, TensorStore goes on writing; the next batch must not lie there."""
     with written(two_experiments()) as registry:
         dataset = MultiExperimentTripletDataset(make_index(registry), fit=False)
         dataset.__getitems__([0, 1])
@@ -368,10 +405,10 @@ def test_memory_of_an_interrupted_read_is_not_lent_again(monkeypatch: pytest.Mon
 
         def interrupted(_reader: PatchReader, _sources: object, _windows: object, targets: list[Any]) -> NoReturn:
             under_way.extend(targets)
-            raise KeyboardInterrupt
+            raise error
 
         monkeypatch.setattr(PatchReader, "_copy", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(error):
             dataset.__getitems__([0, 1])
         monkeypatch.setattr(PatchReader, "_copy", copy)
         anchor = dataset.__getitems__([0, 1])["anchor"]
