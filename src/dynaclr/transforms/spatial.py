@@ -139,8 +139,8 @@ class RandAffined(RandBatchTransform):
         first = 1 if flat else 0
         pixels = volume.flatten(1, 2) if flat else volume
         dtype = torch.promote_types(volume.dtype, torch.float32)  # half precision cannot address pixels
-        theta = _for_unit_cube(matrices[:, first:3, first:], pixels.shape[2:]).to(volume.device, dtype)
-        grid = _grid(theta, pixels.shape[2:], window)
+        relative = _for_unit_cube(matrices[:, first:3, first:], pixels.shape[2:]).to(volume.device, dtype)
+        grid = _grid(relative, pixels.shape[2:], window)
         moved = functional.grid_sample(pixels.to(dtype), grid, self.mode, self.padding_mode, align_corners=False)
         return moved.reshape(*volume.shape[:3], *moved.shape[-2:]).to(volume.dtype)
 
@@ -172,9 +172,8 @@ def affine_matrices(parameters: Tensor, basis: Tensor | None = None) -> Tensor:
     """
     angles, others = torch.split(parameters.double(), [3, 12], dim=1)
     moves = torch.cat([angles.sin(), 1 - angles.cos(), others], dim=1)
-    factors = torch.eye(4, dtype=torch.float64) + torch.einsum(
-        "nk,fkij->fnij", moves, _BASIS if basis is None else basis
-    )
+    changes = moves @ (_BASIS if basis is None else basis).flatten(2)
+    factors = torch.eye(4, dtype=torch.float64) + changes.reshape(*changes.shape[:2], 4, 4)
     product: Tensor = reduce(torch.matmul, factors)
     return product
 
@@ -211,25 +210,23 @@ def factors_of(used: Tensor) -> Tensor:
 
 
 def _for_unit_cube(matrices: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return matrices about the centre as torch's grids take them: for axes X, Y, Z that go from -1 to 1.
+    """Return matrices about the centre for axes that go from -1 to 1, with the rows in torch's order, X first.
 
     Without aligned corners these are the centred axes, divided by half of their length.
     """
-    half = torch.tensor(shape, dtype=torch.float64) / 2
-    scaled = matrices / half[:, None] * torch.cat([half, torch.ones(1, dtype=torch.float64)])
-    return torch.cat([scaled[:, :, :-1].flip(1, 2), scaled[:, :, -1:].flip(1)], dim=2)
+    half = torch.tensor([*shape, 2], dtype=torch.float64) / 2
+    return (matrices * (half / half[:-1, None])).flip(1)
 
 
-def _grid(theta: Tensor, shape: Sequence[int], window: Window) -> Tensor:
+def _grid(matrices: Tensor, shape: Sequence[int], window: Window) -> Tensor:
     """Return where each voxel of the window looks; torch's ``affine_grid`` takes several times as long on a CPU."""
     ones = [1] * len(shape)
     wanted = (*[slice(None)] * (len(shape) - 2), *window[1:])
-    grid = theta[:, :, -1].reshape(len(theta), -1, *ones)
-    for axis, length in enumerate(shape):
-        centres = (torch.arange(length, dtype=theta.dtype, device=theta.device) * 2 + (1 - length)) / length
-        slope = theta[:, :, len(shape) - 1 - axis]  # X first
+    *slopes, grid = matrices.reshape(*matrices.shape, *ones).unbind(2)
+    for axis, (slope, length) in enumerate(zip(slopes, shape, strict=True)):
+        centres = (torch.arange(length, dtype=matrices.dtype, device=matrices.device) * 2 + (1 - length)) / length
         along = [*ones[:axis], -1, *ones[axis + 1 :]]
-        grid = grid + slope.reshape(len(theta), -1, *ones) * centres[wanted[axis]].reshape(along)
+        grid = grid + slope * centres[wanted[axis]].reshape(along)
     return grid.movedim(1, -1)
 
 
