@@ -91,8 +91,10 @@ class Demo:
     def encode(self) -> None:
         """Pass one batch through the encoder as often: both views forward, as a loss needs both, then backward."""
         for _ in range(STEPS):
+            passed = sum(self.encoder(self.ready[name])[1].sum() for name in ("anchor", "positive"))
+            # As in a step. With the gradients of the last pass gone before, its memory is given back and fetched anew.
             self.optimizer.zero_grad()
-            sum(self.encoder(self.ready[name])[1].sum() for name in ("anchor", "positive")).backward()
+            passed.backward()
 
     def with_loader(self) -> None:
         """Take batches from the loader and train on them."""
