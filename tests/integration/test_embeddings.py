@@ -343,4 +343,5 @@ def test_two_processes_write_what_one_writes(folder: Path) -> None:
     assert list(two.obs_names) == list(one.obs_names)
     np.testing.assert_allclose(two.X, one.X, rtol=1e-5, atol=1e-6)
     assert one.obs.astype(str).equals(two.obs.astype(str))
+    assert one.uns == two.uns
     assert not [name for name in _names(folder) if name.endswith(".part")]
