@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _DRIVERS = {2: "zarr", 3: "zarr3"}
 # Windows are handed to TensorStore so many at a time, as one stack, and it reads them while the next ones are made up.
-# One by one they would be as many calls, and as many to wait for, each of which lets go of the interpreter's lock and
-# takes it from the thread that trains again.
+# One by one they would be as many calls, and as many to wait for, each of which gives the interpreter's lock up and
+# later takes it back from the thread that trains.
 _PORTION = 64
 
 
@@ -233,7 +233,9 @@ class PatchReader:
             now < then for now, then in zip(store.shape, image.shape, strict=True)
         ):
             raise DynaclrError(f"the array of {image} has the shape {store.shape}, but had {image.shape} when indexed")
-        planes = store[:, _selection(image.channels), self._z_range]
+        # Axes are labelled by people, TCZYX or tczyx, and a stack takes arrays of one kind only.
+        unlabelled = store[ts.d[:].label[("",) * store.rank]]
+        planes = unlabelled[:, _selection(image.channels), self._z_range]
         return planes if store.dtype == ts.float32 else ts.cast(planes, ts.float32)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -118,6 +118,8 @@ class ExperimentDescription(Plain):
         experiment's own name if it is a plain word, else ``experiment_<number>``.
     ome_version
         ``"0.4"`` is zarr format 2, ``"0.5"`` is zarr format 3.
+    axes
+        How the axes are called: by letters as the standard has them, or by capitals as iohub writes them.
     dtype
         One of the names in `dynaclr_strategies.pixels.DTYPES`.
     chunks
@@ -147,6 +149,7 @@ class ExperimentDescription(Plain):
     impossible_parents: Literal["error", "founder"] = "error"
     store: str | None = None
     ome_version: Literal["0.4", "0.5"] = "0.4"
+    axes: Literal["tczyx", "TCZYX"] = "tczyx"
     dtype: str = "float32"
     chunks: tuple[int, int, int, int, int] | None = None
     shards: tuple[int, int, int, int, int] | None = None

@@ -279,10 +279,11 @@ def _chunks(draw: st.DrawFn) -> tuple[int, int, int, int, int]:
 def stores(draw: st.DrawFn, *, registry: st.SearchStrategy[RegistryDescription] | None = None) -> RegistryDescription:
     """Strategy for registries in all formats that a store can have on disk.
 
-    Generates OME-Zarr 0.4 and 0.5, all dtypes of `dynaclr_strategies.pixels.DTYPES`, chunks that divide the images or
-    do not, shards, compression, and metadata with or without normalization statistics. Promises what `registries`
-    does, in a form that `dynaclr_strategies.writers.write_registry` writes. Shrinks towards the smallest registry in
-    uncompressed float32 chunks of OME-Zarr 0.4.
+    Generates OME-Zarr 0.4 and 0.5, axes in small and in capital letters, all dtypes of
+    `dynaclr_strategies.pixels.DTYPES`, chunks that divide the images or do not, shards, compression, and metadata with
+    or without normalization statistics. Promises what `registries` does, in a form that
+    `dynaclr_strategies.writers.write_registry` writes. Shrinks towards the smallest registry in uncompressed float32
+    chunks of OME-Zarr 0.4.
 
     Parameters
     ----------
@@ -319,4 +320,5 @@ def _formatted(draw: st.DrawFn, experiment: ExperimentDescription) -> Experiment
         shards=shards,
         compressed=draw(st.booleans(), label="compressed"),
         normalization=draw(st.booleans(), label="normalization"),
+        axes=draw(st.sampled_from(("tczyx", "TCZYX")), label="names of the axes"),
     )

@@ -216,12 +216,16 @@ def _plate_metadata(config: ExperimentDescription) -> Metadata:
 
 
 def _image_metadata(config: ExperimentDescription, fov: FovDescription) -> Metadata:
-    space = [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
+    time, channel, *space = list(config.axes)
     window = {"start": 0.0, "end": 255.0, "min": 0.0, "max": 65535.0}
     multiscale: Metadata = {
         "version": config.ome_version,
         "name": fov.name,
-        "axes": [{"name": "t", "type": "time", "unit": "second"}, {"name": "c", "type": "channel"}, *space],
+        "axes": [
+            {"name": time, "type": "time", "unit": "second"},
+            {"name": channel, "type": "channel"},
+            *({"name": name, "type": "space", "unit": "micrometer"} for name in space),
+        ],
         "datasets": [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1.0] * 5}]}],
     }
     channels = [{"label": name, "color": "FFFFFF", "active": True, "window": window} for name in config.channel_names]
@@ -242,7 +246,7 @@ def _write_array(path: Path, config: ExperimentDescription, array: npt.NDArray[A
         (path / ".zattrs").write_text("{}", encoding="utf-8")
         prefix = path
     else:
-        (path / "zarr.json").write_text(json.dumps(_array_metadata_v3(array, chunks)), encoding="utf-8")
+        (path / "zarr.json").write_text(json.dumps(_array_metadata_v3(array, chunks, config.axes)), encoding="utf-8")
         prefix = path / "c"
     _write_chunks(prefix, array, chunks)
 
@@ -275,7 +279,7 @@ def _array_metadata_v2(array: npt.NDArray[Any], chunks: tuple[int, ...]) -> Meta
     }
 
 
-def _array_metadata_v3(array: npt.NDArray[Any], chunks: tuple[int, ...]) -> Metadata:
+def _array_metadata_v3(array: npt.NDArray[Any], chunks: tuple[int, ...], axes: str) -> Metadata:
     codec: Metadata = {"name": "bytes"}
     if array.dtype.itemsize > 1:
         codec["configuration"] = {"endian": "little"}
@@ -289,7 +293,7 @@ def _array_metadata_v3(array: npt.NDArray[Any], chunks: tuple[int, ...]) -> Meta
         "fill_value": 0,
         "codecs": [codec],
         "attributes": {},
-        "dimension_names": list("tczyx"),
+        "dimension_names": list(axes),
     }
 
 
@@ -312,7 +316,7 @@ def _write_array_with_zarr(
         zarr_format=2 if version_2 else 3,
         fill_value=0,
         chunk_key_encoding={"name": "v2" if version_2 else "default", "separator": "/"},
-        dimension_names=None if version_2 else list("tczyx"),
+        dimension_names=None if version_2 else list(config.axes),
     )
     written[:] = array
 

@@ -393,6 +393,17 @@ def test_an_image_that_was_cut_after_it_was_indexed_is_an_error(axis: int) -> No
         assert len(dataset.__getitems__([0])["anchor"]) == 1
 
 
+def test_axes_may_be_labelled_in_capitals_or_not() -> None:
+    """A batch of both holds the pixels of each."""
+    alpha, beta = two_experiments(ome_version="0.5").experiments
+    batches = []
+    for axes in ("tczyx", "TCZYX"):
+        with written(RegistryDescription(experiments=(replace(alpha, axes=axes), beta))) as registry:
+            dataset = MultiExperimentTripletDataset(make_index(registry), fit=False)
+            batches.append(dataset.__getitems__(range(len(dataset)))["anchor"])
+    assert torch.equal(*batches)
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, DynaclrError])
 def test_memory_of_an_interrupted_read_is_not_lent_again(
     error: type[BaseException], monkeypatch: pytest.MonkeyPatch

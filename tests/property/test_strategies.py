@@ -286,6 +286,7 @@ def test_stores_reach_and_shrink() -> None:
     reached(
         tiny.map(lambda d: d.experiments[0]),
         lambda e: e.ome_version == "0.5",
+        lambda e: e.axes == "TCZYX",
         lambda e: e.dtype == "uint8",
         lambda e: e.dtype == "float16",
         *(lambda e, one=one: e.shards == one for one in SHARDS),

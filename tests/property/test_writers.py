@@ -33,6 +33,7 @@ VARIANTS = {
     "ragged chunks": {"chunks": (2, 2, 1, 5, 7)},
     "compressed": {"compressed": True},
     "normalization": {"normalization": True},
+    "capital axes": {"axes": "TCZYX"},
 }
 
 
