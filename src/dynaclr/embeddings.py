@@ -39,10 +39,10 @@ class EmbeddingWriter(BasePredictionWriter):
 
     ``X`` holds the features, ``obsm["X_projections"]`` the projections, ``obs`` the identifying columns; the rows'
     names are ``<experiment>_<fov_name>_<track_id>_<t>``. What they are from stands in ``uns["dynaclr"]``: the
-    ``version`` of this package and, where one was loaded, the ``checkpoint`` and its ``sha256``. Rows stand in the
-    order of the index, each observation once, however many processes predict and however their sampler pads. The store
-    appears whole when prediction has ended, or not at all: everything is written to a hidden folder beside it, which
-    is then renamed. Processes on several machines need to share that folder.
+    ``version`` of this package and, where the trainer loaded one, the ``checkpoint`` and, if that is a file, its
+    ``sha256``. Rows stand in the order of the index, each observation once, however many processes predict and however
+    their sampler pads. The store appears whole when prediction has ended, or not at all: everything is written to a
+    hidden folder beside it, which is then renamed. Processes on several machines need to share that folder.
 
     Parameters
     ----------
@@ -92,11 +92,10 @@ class EmbeddingWriter(BasePredictionWriter):
         if stage == "predict":
             self.check_path()
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget an earlier run, and look which weights these are while their checkpoint is the one just read."""
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Forget an earlier run, and look which checkpoint it is while it is the one just read."""
         self._batches = []
-        checkpoint = trainer.ckpt_path or getattr(pl_module, "weights_from", None)
-        self._origin = _origin(checkpoint) if trainer.is_global_zero else {}
+        self._origin = _origin(trainer.ckpt_path) if trainer.is_global_zero else {}
 
     def write_on_batch_end(
         self,
@@ -253,10 +252,12 @@ def _origin(checkpoint: str | os.PathLike[str] | None) -> dict[str, str]:
     """Say which checkpoint it was; by its content, too, since a run writes ``last.ckpt`` again and again."""
     if checkpoint is None:
         return {}
-    if not Path(checkpoint).is_file():  # the folder of a checkpoint in parts, or an address
-        return {"checkpoint": str(checkpoint)}
-    with Path(checkpoint).open("rb") as file:
-        return {"checkpoint": str(Path(checkpoint).resolve()), "sha256": file_digest(file, "sha256").hexdigest()}
+    path = Path(checkpoint)
+    origin = {"checkpoint": str(path.resolve() if path.exists() else checkpoint)}  # or an address
+    if path.is_file():  # or the folder of a checkpoint in parts
+        with path.open("rb") as file:
+            origin["sha256"] = file_digest(file, "sha256").hexdigest()
+    return origin
 
 
 def _names(obs: pd.DataFrame) -> pd.Index[Any]:

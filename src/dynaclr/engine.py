@@ -75,11 +75,6 @@ class ContrastiveModule(LightningModule):
     ckpt_path
         A checkpoint whose weights to begin with. To resume a run instead, give the checkpoint to ``fit``.
 
-    Attributes
-    ----------
-    weights_from
-        That checkpoint, until training changes the weights.
-
     Raises
     ------
     DynaclrError
@@ -110,7 +105,6 @@ class ContrastiveModule(LightningModule):
         self.example_input_array = _example_input(encoder, example_input_array_shape)
         self._samples: dict[Stage, list[NDArray[np.float32]]] = {"train": [], "val": []}
         self._first_bad_step: Tensor | None = None
-        self.weights_from = ckpt_path
         if ckpt_path is not None:
             load_weights(self, ckpt_path)
 
@@ -168,7 +162,6 @@ class ContrastiveModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Say what beta means, since two conventions are in use."""
-        self.weights_from = None
         loss = self.loss_function
         if isinstance(loss, NTXentHCL):
             _log.info(

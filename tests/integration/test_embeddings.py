@@ -24,7 +24,7 @@ from lightning.pytorch import LightningModule, Trainer
 from runs import make_data, make_model, write_two_experiments
 from torch.utils.data import DataLoader, Sampler
 
-from dynaclr.embeddings import EmbeddingWriter, read_embeddings
+from dynaclr.embeddings import EmbeddingWriter, _origin, read_embeddings
 from dynaclr.errors import DynaclrError
 from dynaclr.experiment import ExperimentRegistry
 from dynaclr.index import MultiExperimentIndex
@@ -42,11 +42,23 @@ pytestmark = [
 ]
 
 
-def _predict(writer: EmbeddingWriter, data: Any, model: LightningModule | None = None) -> None:
-    trainer = Trainer(
-        accelerator="cpu", logger=False, callbacks=[writer], enable_progress_bar=False, enable_checkpointing=False
-    )
-    trainer.predict(model or make_model(), data, return_predictions=False)
+def _trainer(**options: Any) -> Trainer:
+    return Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False, **options)
+
+
+def _predict(
+    writer: EmbeddingWriter, data: Any, model: LightningModule | None = None, ckpt_path: Path | None = None
+) -> None:
+    trainer = _trainer(callbacks=[writer])
+    trainer.predict(model or make_model(), data, return_predictions=False, ckpt_path=ckpt_path, weights_only=True)
+
+
+def _train(model: LightningModule, registry: Path) -> Path:
+    """Train a step and return the checkpoint."""
+    trainer = _trainer(max_steps=1)
+    trainer.fit(model, make_data(registry))
+    trainer.save_checkpoint(registry.parent / "last.ckpt")
+    return registry.parent / "last.ckpt"
 
 
 def _observation(track: int, t: int = 0, **changes: Any) -> dict[str, Any]:
@@ -153,28 +165,24 @@ def test_anybody_can_read_the_store(folder: Path) -> None:
 def test_the_store_says_what_it_is_from(folder: Path) -> None:
     """The version, what the maker of the writer noted, and the checkpoint, also by its content, if one was loaded."""
     registry, model = write_two_experiments(folder), make_model()
-    options: dict[str, Any] = {
-        "accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_checkpointing": False
-    }  # fmt: skip
-    fitting = Trainer(max_steps=1, **options)
-    fitting.fit(model, make_data(registry))
-    fitting.save_checkpoint(folder / "last.ckpt")
+    checkpoint = _train(model, registry)
 
     def origin(model: LightningModule, ckpt_path: Path | None = None, **notes: str) -> dict[str, str]:
-        trainer = Trainer(callbacks=[EmbeddingWriter(folder / "e.zarr", overwrite=True, notes=notes)], **options)
-        data = make_data(registry)
-        trainer.predict(model, data, return_predictions=False, ckpt_path=ckpt_path, weights_only=True)
+        writer = EmbeddingWriter(folder / "e.zarr", overwrite=True, notes=notes)
+        _predict(writer, make_data(registry), model, ckpt_path)
         return dict(read_embeddings(folder / "e.zarr").uns["dynaclr"])
 
     version = {"version": metadata.version("dynaclr")}
-    digest = hashlib.sha256((folder / "last.ckpt").read_bytes()).hexdigest()
-    loaded = {**version, "checkpoint": str((folder / "last.ckpt").resolve()), "sha256": digest}
-    assert origin(make_model(), folder / "last.ckpt", config="lr: 1") == {**loaded, "config": "lr: 1"}
-    begun = make_model(ckpt_path=folder / "last.ckpt")
-    assert origin(begun) == loaded
-    assert origin(model) == version
-    Trainer(max_steps=1, **options).fit(begun, make_data(registry))
-    assert origin(begun) == version  # those weights are nowhere any more
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    loaded = {**version, "checkpoint": str(checkpoint.resolve()), "sha256": digest}
+    assert origin(make_model(), checkpoint, config="lr: 1") == {**loaded, "config": "lr: 1"}
+    assert origin(model) == version  # whose weights may be nowhere else
+
+
+def test_checkpoints_that_are_no_files_are_named(folder: Path) -> None:
+    """The folder of a checkpoint in parts by its whole path, an address as it is."""
+    assert _origin(os.path.relpath(folder)) == {"checkpoint": str(folder.resolve())}
+    assert _origin("s3://bucket/last.ckpt") == {"checkpoint": "s3://bucket/last.ckpt"}
 
 
 def test_an_existing_path_is_refused_before_anything_is_computed(folder: Path) -> None:
@@ -320,28 +328,31 @@ from dynaclr.embeddings import EmbeddingWriter
 from runs import make_data, make_model
 
 if __name__ == "__main__":
-    registry, output = map(Path, sys.argv[1:])
+    registry, output, checkpoint = map(Path, sys.argv[1:])
     trainer = Trainer(
         accelerator="cpu", devices=2, strategy="ddp", use_distributed_sampler=False, logger=False,
         callbacks=[EmbeddingWriter(output)], enable_progress_bar=False, enable_checkpointing=False,
     )
-    trainer.predict(make_model(), make_data(registry), return_predictions=False)
+    data = make_data(registry)
+    trainer.predict(make_model(), data, return_predictions=False, ckpt_path=checkpoint, weights_only=True)
 """
 
 
 def test_two_processes_write_what_one_writes(folder: Path) -> None:
     """With gloo on two ranks, the store equals that of one process, row by row."""
     registry = write_two_experiments(folder)
-    _predict(EmbeddingWriter(folder / "one.zarr"), make_data(registry))
+    checkpoint = _train(make_model(), registry)
+    _predict(EmbeddingWriter(folder / "one.zarr"), make_data(registry), ckpt_path=checkpoint)
     script = folder / "predict.py"
     script.write_text(textwrap.dedent(TWO_PROCESSES))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
-    arguments = [sys.executable, str(script), str(registry), str(folder / "two.zarr")]
+    arguments = [sys.executable, str(script), str(registry), str(folder / "two.zarr"), str(checkpoint)]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     one, two = read_embeddings(folder / "one.zarr"), read_embeddings(folder / "two.zarr")
     assert list(two.obs_names) == list(one.obs_names)
     np.testing.assert_allclose(two.X, one.X, rtol=1e-5, atol=1e-6)
     assert one.obs.astype(str).equals(two.obs.astype(str))
-    assert one.uns == two.uns
+    assert one.uns["dynaclr"] == two.uns["dynaclr"]
+    assert "sha256" in two.uns["dynaclr"]
     assert not [name for name in _names(folder) if name.endswith(".part")]
