@@ -161,7 +161,7 @@ class MultiExperimentTripletDataset(Dataset[Batch]):
                 "lineage": torch.from_numpy(self.index.lineage_codes[rows]),
                 "index": self._identities(rows),
             }
-        positives, _ = self.positives(indices)
+        positives, _ = self._positives(rows, indices)
         patches = self._read(np.concatenate([rows, positives]))
         return {
             "anchor": torch.from_numpy(patches[: len(rows)]),
@@ -191,8 +191,10 @@ class MultiExperimentTripletDataset(Dataset[Batch]):
         """
         if not self.fit:
             raise DynaclrError("fit is False, but positives need a dataset with fit=True")
-        epoch = getattr(indices, "epoch", self.epoch)
-        return self._draw(self._checked_rows(indices), np.asarray(indices, dtype=np.int64), epoch)
+        return self._positives(self._checked_rows(indices), indices)
+
+    def _positives(self, rows: IntArray, indices: Sequence[int]) -> tuple[IntArray, IntArray]:
+        return self._draw(rows, np.asarray(indices, dtype=np.int64), getattr(indices, "epoch", self.epoch))
 
     def _checked_rows(self, indices: Sequence[int]) -> IntArray:
         given = np.asarray(indices)

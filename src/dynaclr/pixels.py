@@ -158,26 +158,28 @@ class PatchReader:
         portions: list[tuple[slice, ts.WriteFutures]] = []
         for start in range(0, len(windows), _PORTION):
             some = slice(start, start + _PORTION)
-            parts = [self._part(sources, window) for window in windows[some]]
+            parts = ts.stack(self._parts(sources, windows[some]))
             # Copies of one batch that touch the same chunk or shard share its reading.
             with ts.Batch() as batch:
-                portions.append((some, ts.stack(targets[some]).write(ts.stack(parts), batch=batch)))
+                portions.append((some, ts.stack(targets[some]).write(parts, batch=batch)))
         # The last one first: most others are then done, and each that one waits for is a thread to be woken.
         failures = [(some, future.exception()) for some, future in reversed(portions)]
         for some, failure in reversed(failures):
             if failure is not None:
                 raise self._error(sources, windows[some], failure) from failure
 
-    def _part(self, sources: dict[int, ts.TensorStore], window: _Window) -> ts.TensorStore:
-        """Return what a window shows, its axes counted from 0."""
-        height, width = self._window[2:]
-        image, t, y, x = window
-        return sources[image][t, ..., y : y + height, x : x + width].translate_to[0]
+    def _parts(self, sources: dict[int, ts.TensorStore], windows: list[_Window]) -> list[ts.TensorStore]:
+        """Return what each window shows, shape ``(1, C, Z, Y, X)``, its axes counted from 0."""
+        import tensorstore as ts
+
+        # To move an image and cut a domain out of it takes half as long as to slice it and move what is left.
+        domain = ts.IndexDomain(shape=(1, *self._window))
+        return [sources[image].translate_backward_by[t, 0, 0, y, x][domain] for image, t, y, x in windows]
 
     def _error(self, sources: dict[int, ts.TensorStore], windows: list[_Window], failure: Exception) -> DynaclrError:
         """Return the error for a portion that could not be read: each of its windows is tried by itself."""
-        for window in windows:
-            if (reason := self._part(sources, window).read().exception()) is not None:
+        for window, part in zip(windows, self._parts(sources, windows), strict=True):
+            if (reason := part.read().exception()) is not None:
                 return DynaclrError(f"frame {window.t} of {self._images[window.image]} cannot be read: {reason}")
         return DynaclrError(f"pixels cannot be read: {failure}")  # but could be a moment later
 
@@ -235,7 +237,7 @@ class PatchReader:
             raise DynaclrError(f"the array of {image} has the shape {store.shape}, but had {image.shape} when indexed")
         # Axes are labelled by people, TCZYX or tczyx, and a stack takes arrays of one kind only.
         unlabelled = store[ts.d[:].label[("",) * store.rank]]
-        planes = unlabelled[:, _selection(image.channels), self._z_range]
+        planes = unlabelled[:, _selection(image.channels), self._z_range].translate_to[0]
         return planes if store.dtype == ts.float32 else ts.cast(planes, ts.float32)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -248,10 +250,10 @@ class PatchReader:
 
 
 def _targets(patches: NDArray[np.float32]) -> list[ts.TensorStore]:
-    """Return each patch as something to write to: threads that write to one and the same array wait for each other."""
+    """Return each patch as one frame to write to: threads that write to one and the same array wait for each other."""
     import tensorstore as ts
 
-    return [ts.array(patch, copy=False, write=True) for patch in patches]
+    return [ts.array(patch, copy=False, write=True) for patch in patches[:, None]]
 
 
 def _selection(channels: tuple[int, ...]) -> slice | list[int]:
