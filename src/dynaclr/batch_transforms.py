@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -87,12 +87,13 @@ class BatchTransforms:
         transformed = dict(batch)
         # Nobody else switches it: a data module is no nn.Module that a trainer sets to eval.
         self.dropout.train(training)
-        for key in ("anchor", "positive"):
-            if key in batch:
-                with nullcontext() if seeds is None else self._drawing_from(seeds[key]):
-                    norm_meta = batch[f"{key}_norm_meta"]
-                    patches = _transformed(batch[key], norm_meta, transforms, self.final_yx_patch_size)
-                    transformed[key] = self.dropout(patches)
+        with nullcontext() if seeds is None else torch.random.fork_rng(devices=[]):
+            for key in (key for key in ("anchor", "positive") if key in batch):
+                if seeds is not None:
+                    self._draw_from(seeds[key])
+                norm_meta = batch[f"{key}_norm_meta"]
+                patches = _transformed(batch[key], norm_meta, transforms, self.final_yx_patch_size)
+                transformed[key] = self.dropout(patches)
         return transformed
 
     @property
@@ -140,15 +141,11 @@ class BatchTransforms:
         steps = (step for step in self.steps if not hasattr(step, "transforms"))
         return all(type(step) in _OURS for step in steps)
 
-    @contextmanager
-    def _drawing_from(self, seed: int) -> Iterator[None]:
-        """Let torch's generator of the CPU begin at a seed, and put it back afterwards; those of devices stay alone."""
+    def _draw_from(self, seed: int) -> None:
+        """Let torch's generator of the CPU and those of MONAI's transforms begin at a seed."""
         for place, transform in enumerate(self._randomizable):
             transform.set_random_state(seed=int(keys(seed, 0, "transform", place)[0]) >> 32)  # NumPy takes 32 bits
-        with torch.random.fork_rng(devices=[]):
-            # `torch.manual_seed` would also seed every device.
-            torch.default_generator.manual_seed(seed)
-            yield
+        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would also seed every device
 
 
 def flat(transforms: Iterable[Any]) -> Iterator[Any]:

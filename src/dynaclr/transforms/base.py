@@ -19,6 +19,8 @@ Bounds = tuple[float, float]
 Window = tuple[EllipsisType, slice, slice]
 """Rows and columns of planes, as a volume is indexed."""
 
+_CPU = torch.device("cpu")
+
 WHOLE: Window = (..., slice(None), slice(None))
 
 
@@ -147,12 +149,16 @@ class RandBatchTransform(BatchTransform):
     def choose(self, count: int) -> Tensor:
         """Return which of `count` samples are transformed, ascending."""
         # `rand` is below 1, so that prob=1 chooses all of them and prob=0 none.
-        return torch.nonzero(self.uniform((0, 1), count) < self.prob).squeeze(1)
+        return torch.nonzero(self.fractions(count) < self.prob).squeeze(1)
 
     def uniform(self, bounds: Bounds, *shape: int) -> Tensor:
         """Return numbers between the bounds, on the CPU."""
         low, high = bounds
-        return low + (high - low) * self.draw(torch.rand, shape, torch.device("cpu"))
+        return self.fractions(*shape).mul_(high - low).add_(low)
+
+    def fractions(self, *shape: int) -> Tensor:
+        """Return numbers from 0 on and below 1, on the CPU."""
+        return self.draw(torch.rand, shape, _CPU)
 
     def draw(self, kind: Callable[..., Tensor], shape: Sequence[int], device: torch.device) -> Tensor:
         """Return ``kind(shape)`` on a device, drawn from this transform's generator.

@@ -204,5 +204,5 @@ class RandGaussianNoised(RandBatchTransform):
         """Return the samples with noise."""
         bounds = (0.0 if self.sample_std else self.std, self.std)
         std = per_sample(self.uniform(bounds, len(volume)), volume)
-        noise = self.draw(torch.randn, volume.shape, volume.device).to(volume.dtype)
-        return volume + (noise * std + self.mean)
+        noise = self.draw(torch.randn, volume.shape, volume.device).to(volume.dtype).mul_(std)
+        return noise.add_(self.mean).add_(volume) if self.mean else noise.add_(volume)

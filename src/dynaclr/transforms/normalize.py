@@ -74,16 +74,16 @@ class NormalizeSampled(BatchTransform):
         if not isinstance(norm_meta, Sequence) or len(norm_meta) != len(volume):
             seen = f"{len(norm_meta)} entries" if isinstance(norm_meta, Sequence) else repr(norm_meta)
             raise DynaclrError(f"'norm_meta' of the batch must be a list of {len(volume)} entries, but is {seen}")
-        statistics = [
-            (self._statistic(key, i, meta, self.subtrahend), self._statistic(key, i, meta, self.divisor))
-            for i, meta in enumerate(norm_meta)
-        ]
-        center, spread = torch.tensor(statistics, dtype=volume.dtype).unbind(1)
+        names = (self.subtrahend, self.divisor)
+        center, spread = torch.tensor(
+            [self._statistics(key, norm_meta, name) for name in names], dtype=volume.dtype
+        ).unbind(0)
         unusable = (spread <= 0).nonzero()  # compared here, since a divisor may be 0 in the dtype of the volume only
         if len(unusable):
             i = int(unusable[0])
+            value = float(norm_meta[i][key][self.level][self.divisor])  # as in the store, not rounded
             raise DynaclrError(
-                f"sample {i} has {self.level} {self.divisor}={statistics[i][1]!r} of {key!r}, but a divisor must be "
+                f"sample {i} has {self.level} {self.divisor}={value!r} of {key!r}, but a divisor must be "
                 f"above 0 in {volume.dtype}"
             )
         channels = volume.shape[1]
@@ -91,15 +91,19 @@ class NormalizeSampled(BatchTransform):
         normalized: Tensor = kornia.enhance.normalize(volume, center, spread)
         return normalized
 
-    def _statistic(self, key: str, sample: int, meta: Any, name: str) -> float:
+    def _statistics(self, key: str, norm_meta: Sequence[Any], name: str) -> list[float]:
+        """Return one statistic of all samples."""
+        values: list[Any] = []
         try:
-            value = meta[key][self.level][name]
+            for meta in norm_meta:
+                values.append(meta[key][self.level][name])  # noqa: PERF401 - says how far it got
         except (KeyError, TypeError, IndexError):  # no such entry, or None and the like where a dictionary should be
             remedy = "; `dynaclr preprocess` writes statistics to the store"
-            raise DynaclrError(f"sample {sample} has no {self.level} {name!r} of {key!r}{remedy}") from None
-        if not is_number(value):
-            raise DynaclrError(f"sample {sample} has {self.level} {name}={value!r} of {key!r}, which is not finite")
-        return float(value)
+            raise DynaclrError(f"sample {len(values)} has no {self.level} {name!r} of {key!r}{remedy}") from None
+        if not all(map(is_number, values)):
+            i, value = next((i, value) for i, value in enumerate(values) if not is_number(value))
+            raise DynaclrError(f"sample {i} has {self.level} {name}={value!r} of {key!r}, which is not finite")
+        return list(map(float, values))
 
 
 class ScaleIntensityRangePercentilesd(BatchTransform):

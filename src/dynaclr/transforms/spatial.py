@@ -121,7 +121,7 @@ class RandAffined(RandBatchTransform):
         """Return the transformed volumes, or their centres."""
         chosen = self.choose(len(next(iter(volumes.values()), ())))
         low, high = self.ranges.unbind(1)
-        parameters = low + (high - low) * self.uniform((0, 1), len(chosen), len(self.ranges))
+        parameters = torch.lerp(low, high, self.fractions(len(chosen), len(self.ranges)))
         moved: dict[str, Tensor] = {}
         for keys in _alike(volumes):
             window = WHOLE if size is None else centre_window(volumes[keys[0]].shape, size)
@@ -170,11 +170,11 @@ def affine_matrices(parameters: Tensor, basis: Tensor | None = None) -> Tensor:
     Tensor
         Shape (n, 4, 4), float64.
     """
-    angles, others = torch.split(parameters.double(), [3, 12], dim=1)
-    moves = torch.cat([angles.sin(), 1 - angles.cos(), others], dim=1)
-    changes = moves @ (_BASIS if basis is None else basis).flatten(2)
-    factors = torch.eye(4, dtype=torch.float64) + changes.reshape(*changes.shape[:2], 4, 4)
-    product: Tensor = reduce(torch.matmul, factors)
+    numbers = parameters.double()
+    angles = numbers[:, :3]
+    moves = torch.cat([angles.sin(), 1 - angles.cos(), numbers[:, 3:]], dim=1)
+    factors = torch.tensordot(moves, _BASIS if basis is None else basis, dims=1).add_(_IDENTITY)
+    product: Tensor = reduce(torch.matmul, factors.unbind(1))
     return product
 
 
@@ -184,29 +184,30 @@ def _basis() -> Tensor:
     Returns
     -------
     Tensor
-        Shape (11, 18, 4, 4): three rotations, six shears, one shift, one scaling.
+        Shape (18, 11, 4, 4); the factors are three rotations, six shears, one shift, one scaling.
     """
-    basis = torch.zeros(11, 18, 4, 4, dtype=torch.float64)
+    basis = torch.zeros(18, 11, 4, 4, dtype=torch.float64)
     for axis, (row, column, sign) in enumerate([(1, 2, 1), (0, 2, -1), (0, 1, 1)]):
         basis[axis, axis, row, column], basis[axis, axis, column, row] = -sign, sign
-        basis[axis, 3 + axis, row, row] = basis[axis, 3 + axis, column, column] = -1
-        basis[9, 12 + axis, axis, 3] = 1
-        basis[10, 15 + axis, axis, axis] = 1
+        basis[3 + axis, axis, row, row] = basis[3 + axis, axis, column, column] = -1
+        basis[12 + axis, 9, axis, 3] = 1
+        basis[15 + axis, 10, axis, axis] = 1
     for at, (row, column) in enumerate(_SHEARED):
-        basis[8 - at, 6 + at, row, column] = 1  # the first one is nearest to the voxel
+        basis[6 + at, 8 - at, row, column] = 1  # the first one is nearest to the voxel
     return basis
 
 
 _BASIS = _basis()
+_IDENTITY = torch.eye(4, dtype=torch.float64)
 
 
 def factors_of(used: Tensor) -> Tensor:
     """Return the part of `_BASIS` that the used ones of the 15 parameters move: one factor at least."""
     angles, others = torch.split(used, [3, 12])
     moved = torch.cat([angles, angles, others])
-    factors = _BASIS[:, moved].flatten(1).any(dim=1)
+    factors = _BASIS[moved].any(dim=0).flatten(1).any(dim=1)
     factors[0] |= not factors.any()
-    return _BASIS[factors]
+    return _BASIS[:, factors]
 
 
 def _for_unit_cube(matrices: Tensor, shape: Sequence[int]) -> Tensor:
@@ -214,8 +215,8 @@ def _for_unit_cube(matrices: Tensor, shape: Sequence[int]) -> Tensor:
 
     Without aligned corners these are the centred axes, divided by half of their length.
     """
-    half = torch.tensor([*shape, 2], dtype=torch.float64) / 2
-    return (matrices * (half / half[:-1, None])).flip(1)
+    scales = [[other / length for other in (*shape, 2)] for length in shape]
+    return (matrices * torch.tensor(scales, dtype=torch.float64)).flip(1)
 
 
 def _grid(matrices: Tensor, shape: Sequence[int], window: Window) -> Tensor:
@@ -223,10 +224,10 @@ def _grid(matrices: Tensor, shape: Sequence[int], window: Window) -> Tensor:
     ones = [1] * len(shape)
     wanted = (*[slice(None)] * (len(shape) - 2), *window[1:])
     *slopes, grid = matrices.reshape(*matrices.shape, *ones).unbind(2)
-    for axis, (slope, length) in enumerate(zip(slopes, shape, strict=True)):
-        centres = (torch.arange(length, dtype=matrices.dtype, device=matrices.device) * 2 + (1 - length)) / length
-        along = [*ones[:axis], -1, *ones[axis + 1 :]]
-        grid = grid + slope * centres[wanted[axis]].reshape(along)
+    for axis, (slope, length, part) in enumerate(zip(slopes, shape, wanted, strict=True)):
+        halves = range(1 - length, length, 2)[part]  # from the centre, in half voxels
+        centres = torch.arange(halves.start, halves.stop, 2, dtype=matrices.dtype, device=matrices.device) / length
+        grid = grid + slope * centres.reshape(*ones[:axis], -1, *ones[axis + 1 :])
     return grid.movedim(1, -1)
 
 
