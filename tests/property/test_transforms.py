@@ -219,10 +219,17 @@ GOOD = {"mean": 1.0, "std": 2.0}
         ([{"ch_0": {"dataset_statistics": GOOD}}] * 2, "sample 0 has no fov_statistics 'mean' of 'ch_0'"),
         ([{"ch_0": {"fov_statistics": {"mean": 1.0}}}] * 2, "sample 0 has no fov_statistics 'std'"),
         (
+            [{"ch_0": {"fov_statistics": GOOD}}, {"ch_0": {"fov_statistics": {**GOOD, "std": -0.1}}}],
+            "sample 1 has fov_statistics std=-0.1 of 'ch_0', but",
+        ),
+        (
+            [{"ch_0": {"fov_statistics": GOOD}}, {"ch_0": {"fov_statistics": {**GOOD, "std": None}}}],
+            "sample 1 has fov_statistics std=None of 'ch_0', which is not finite",
+        ),
+        (
             [{"ch_0": {"fov_statistics": {**GOOD, "std": 0.0}}}] * 2,
             "sample 0 has fov_statistics std=0.0 of 'ch_0', but",
         ),
-        ([{"ch_0": {"fov_statistics": {**GOOD, "std": None}}}] * 2, "std=None of 'ch_0', which is not finite"),
         ([{"ch_0": {"fov_statistics": {**GOOD, "mean": math.nan}}}] * 2, "mean=nan of 'ch_0', which is not finite"),
     ],
 )

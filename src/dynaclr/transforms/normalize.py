@@ -103,7 +103,7 @@ class NormalizeSampled(BatchTransform):
         if not all(map(is_number, values)):
             i, value = next((i, value) for i, value in enumerate(values) if not is_number(value))
             raise DynaclrError(f"sample {i} has {self.level} {name}={value!r} of {key!r}, which is not finite")
-        return list(map(float, values))
+        return values
 
 
 class ScaleIntensityRangePercentilesd(BatchTransform):
