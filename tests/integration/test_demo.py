@@ -7,7 +7,7 @@ import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,11 @@ import jsonschema
 import pytest
 import yaml
 
+from dynaclr.demo import run_demo
 from dynaclr.demo.movies import write_movies
+from dynaclr.demo.run import _MARK, _MARK_TEXT, _WRITTEN
 from dynaclr.embeddings import read_embeddings
+from dynaclr.errors import DynaclrError
 from dynaclr.experiment import ExperimentRegistry
 from dynaclr.index import MultiExperimentIndex
 
@@ -71,6 +74,74 @@ def test_the_demo_replaces_only_what_is_its_own(demo: tuple[Path, str]) -> None:
     assert done.returncode == 2
     assert "'work' holds files that are not the demo's" in done.stderr
     assert (work / "thesis.txt").read_text() == "precious"
+
+
+def _stopped(words: Sequence[str]) -> int:
+    """Stand in for the command line: refuse the first command, when the movies are written."""
+    return int(bool(words))
+
+
+def _begin(directory: Path) -> None:
+    """Begin a demo that ends with its movies, and give it what a whole one leaves besides."""
+    with pytest.raises(DynaclrError, match="'dynaclr preprocess' ended with exit code 1"):
+        run_demo(directory, _stopped)
+    for name in ("logs/demo/checkpoints/last.ckpt", "embeddings.zarr/.zgroup", "batches.png", "embeddings.png"):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text("of an earlier demo")
+
+
+def _files(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def test_what_the_demo_writes_is_what_it_may_replace(demo: tuple[Path, str]) -> None:
+    """A whole demo leaves nothing that a second one would refuse."""
+    directory, _ = demo
+    found = [*directory.iterdir(), *(directory / "logs").iterdir(), *(directory / "tracks").iterdir()]
+    names = {str(path.relative_to(directory)) for path in found}
+    assert names == {*_WRITTEN, _MARK, "logs", "tracks"}
+
+
+@pytest.mark.parametrize("text", ["", "my notes on the demo\n", f"{_MARK_TEXT}and more\n"])
+def test_a_file_called_like_the_mark_is_no_mark(tmp_path: Path, text: str) -> None:
+    """A directory is the demo's if it says so, not if some file of that name is in it."""
+    (tmp_path / _MARK).write_text(text)
+    (tmp_path / "experiments.yml").write_text("precious")
+    with pytest.raises(DynaclrError, match="holds files that are not the demo's"):
+        run_demo(tmp_path, _stopped)
+    assert (tmp_path / "experiments.yml").read_text() == "precious"
+    assert (tmp_path / _MARK).read_text() == text
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "logs/mine/last.ckpt", "tracks/mine/tracks.csv"])
+def test_what_was_put_beside_the_results_is_kept(tmp_path: Path, name: str) -> None:
+    """It is named, and the earlier demo stays as it was."""
+    _begin(tmp_path)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("precious")
+    before, named = _files(tmp_path), "/".join(name.split("/")[:2])
+    with pytest.raises(DynaclrError, match=rf"DIR='.*' holds '{named}' beside what the demo wrote; it needs a new"):
+        run_demo(tmp_path, _stopped)
+    assert _files(tmp_path) == before
+    assert (tmp_path / name).read_text() == "precious"
+
+
+@pytest.mark.parametrize("way", ["path", "link", "here"])
+def test_a_second_demo_replaces_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """By its path, through a link, or as the directory that one is in; what links there lead to stays."""
+    directory, link = tmp_path / "work", tmp_path / "link"
+    link.symlink_to(directory)
+    _begin(link)
+    (directory / "batches.png").rename(tmp_path / "kept.png")
+    (directory / "batches.png").symlink_to(tmp_path / "kept.png")
+    monkeypatch.chdir(directory)
+    with pytest.raises(DynaclrError, match="'dynaclr preprocess' ended"):
+        run_demo({"path": directory, "link": link, "here": Path()}[way], _stopped)
+    assert link.is_symlink()
+    assert {path.split("/")[0] for path in _files(directory)} == {
+        *(_MARK, "experiments.yml", "fit.yml", "exp_alpha.zarr", "exp_beta.zarr", "tracks"),
+    }
+    assert (tmp_path / "kept.png").read_text() == "of an earlier demo"
 
 
 def test_the_movies_are_the_same_every_time(tmp_path: Path) -> None:

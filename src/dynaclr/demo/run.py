@@ -10,10 +10,18 @@ from typing import Any, Final
 
 import yaml
 
-from dynaclr.demo.movies import write_movies
+from dynaclr.demo.movies import MOVIES, write_movies
 from dynaclr.errors import DynaclrError
+from dynaclr.wording import listed
 
-_MADE_BY_DEMO: Final = "demo.txt"  # marks a directory that the demo may write anew
+_MARK: Final = "demo.txt"  # marks a directory that the demo may write anew
+_MARK_TEXT: Final = "Written by 'dynaclr demo', which replaces this directory.\n"
+
+# All that a demo writes beside its mark. What else is there is somebody's, also beside its log and its tracks.
+_WRITTEN: Final = (
+    *("experiments.yml", "fit.yml", "batches.png", "embeddings.png", "embeddings.zarr", "logs/demo"),
+    *(path for movie in MOVIES for path in (f"{movie.name}.zarr", f"tracks/{movie.name}")),
+)
 
 
 def run_demo(directory: Path, command_line: Callable[[Sequence[str]], int]) -> None:
@@ -22,7 +30,7 @@ def run_demo(directory: Path, command_line: Callable[[Sequence[str]], int]) -> N
     Parameters
     ----------
     directory
-        A new or empty directory, or that of an earlier demo, which is replaced.
+        A new or empty directory, or that of an earlier demo, whose files are replaced.
     command_line
         Runs one command of ``dynaclr``, such as ``["preprocess", "experiments.yml"]``, and returns its exit code.
 
@@ -69,19 +77,47 @@ def _say(text: str) -> None:
 
 
 def _cleared(directory: Path) -> Path:
-    """Return the directory, empty but for the mark."""
+    """Return the directory, empty but for the mark and the folders that results go to."""
     directory = Path(directory)
     if directory.exists() and not directory.is_dir():
         raise DynaclrError(f"DIR={str(directory)!r} is a file, but the demo needs a directory")
     if directory.exists() and any(directory.iterdir()):
-        if not (directory / _MADE_BY_DEMO).exists():
-            raise DynaclrError(
-                f"DIR={str(directory)!r} holds files that are not the demo's; it needs a new or empty directory"
-            )
-        shutil.rmtree(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / _MADE_BY_DEMO).write_text("Written by 'dynaclr demo', which replaces this directory.\n")
+        _check_own(directory)
+        for name in _WRITTEN:
+            _remove(directory / name)
+    directory.resolve().mkdir(parents=True, exist_ok=True)  # a link may lead to a directory that is yet to be made
+    (directory / _MARK).write_text(_MARK_TEXT, encoding="utf-8")
     return directory
+
+
+def _check_own(directory: Path) -> None:
+    """Refuse a directory that no demo has written, or where something lies beside what it wrote."""
+    mark = directory / _MARK
+    if not mark.is_file() or mark.read_text(encoding="utf-8", errors="replace") != _MARK_TEXT:
+        raise DynaclrError(
+            f"DIR={str(directory)!r} holds files that are not the demo's; it needs a new or empty directory"
+        )
+    written = {mark, *(directory / name for name in _WRITTEN)}
+    folders = {path.parent for path in written}
+    found = {path for folder in folders if folder.is_dir() for path in folder.iterdir() if not _is_draft(path)}
+    if others := sorted(str(path.relative_to(directory)) for path in found - written - folders):
+        raise DynaclrError(
+            f"DIR={str(directory)!r} holds {listed(others)} beside what the demo wrote; it needs a new or empty "
+            "directory, or that of an earlier demo without anything else"
+        )
+
+
+def _is_draft(path: Path) -> bool:
+    """Tell whether this is what a demo that was killed was about to write."""
+    return path.name.startswith(".") and path.name.endswith(".part")
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a folder with all that is in it, or a link without what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 _CONFIG_HEAD: Final = (
