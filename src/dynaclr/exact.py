@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SIMPLE: Final = 1000  # denominators up to this are taken for what was meant
+_LARGE: Final = 100.0  # hours; what is left of such times when a table counts from another moment is as inexact
 _ROUNDINGS: Final = 16 * np.finfo(np.float64).eps  # more than a few sums and products of float64 can be off by
 
 
@@ -40,7 +41,7 @@ def exact(number: float | np.number[Any] | Fraction) -> Fraction:
 
 
 def slack(size: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how far apart two float64 of this size may be and still mean the same number.
+    """Return how far apart two float64 hours of this size may be and still mean the same time.
 
     Where a table says 20-minute frames in hours, two frames that are three apart may be a hair less or more than one
     hour apart, depending on when the movie began.
@@ -50,4 +51,4 @@ def slack(size: NDArray[np.float64]) -> NDArray[np.float64]:
     size
         The larger absolute value, any shape.
     """
-    return _ROUNDINGS * np.abs(size)
+    return _ROUNDINGS * np.maximum(np.abs(size), _LARGE)

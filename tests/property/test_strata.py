@@ -144,6 +144,13 @@ def test_times_that_are_missing_are_refused(hpi: Any) -> None:
     )
 
 
+def test_missing_times_name_no_experiment_where_the_axis_is_off() -> None:
+    """None is called None."""
+    table = pd.DataFrame({"hours_post_infection": [0.0, np.nan]})
+    with pytest.raises(DynaclrError, match=r"missing or not finite in 1 of 2 rows, but temporal_enrichment needs"):
+        hours(table, Labels.one(2))
+
+
 def test_times_that_are_no_numbers_are_refused() -> None:
     """A duration would be taken for nanoseconds."""
     table = pd.DataFrame({"x": list("ab"), "hours_post_infection": pd.Timedelta(hours=1)})

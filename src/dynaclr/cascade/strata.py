@@ -122,9 +122,10 @@ def hours(table: pd.DataFrame, experiments: Labels) -> NDArray[np.float64]:
     bad = ~np.isfinite(hpi)
     if bad.any():
         where = sorted({str(experiments.names[code]) for code in np.unique(experiments.codes[bad])})
+        named = f" (experiments {', '.join(map(repr, where))})" if experiments.names != (None,) else ""
         raise DynaclrError(
-            f"{HPI} is missing or not finite in {int(bad.sum())} of {len(hpi)} rows "
-            f"(experiments {', '.join(map(repr, where))}), but temporal_enrichment needs a finite time for every anchor"
+            f"{HPI} is missing or not finite in {int(bad.sum())} of {len(hpi)} rows{named}, but temporal_enrichment "
+            "needs a finite time for every anchor"
         )
     is_single = getattr(held.dtype, "numpy_dtype", held.dtype) == np.float32
     return _of_single_precision(hpi, experiments) if is_single else hpi

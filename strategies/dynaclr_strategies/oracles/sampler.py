@@ -37,11 +37,12 @@ def stands_for(number: float) -> Fraction:
 def meant(hours: float | Fraction) -> Fraction:
     """Return the time that a number of hours stands for: 2 h and a 20-minute frame are 7/3 h, whatever a float holds.
 
-    A float within a few roundings of a simple fraction stands for that fraction, any other for itself.
+    A float within a few roundings of a simple fraction stands for that fraction, any other for itself. Small numbers
+    are as inexact as the times of some days of which they may be differences.
     """
     exactly = Fraction(hours)
     simple = exactly.limit_denominator(100_000)
-    return simple if abs(simple - exactly) * 2**48 <= max(Fraction(1), abs(exactly)) else exactly
+    return simple if abs(simple - exactly) * 2**48 <= max(Fraction(100), abs(exactly)) else exactly
 
 
 def floor_and_ceiling(value: Fraction) -> tuple[int, int]:
