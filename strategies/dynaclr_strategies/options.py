@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dynaclr_strategies.oracles.sampler import stands_for
 from dynaclr_strategies.sampler_descriptions import (
+    PLAIN_TABLE,
     Label,
     SamplerCase,
     SamplerOptions,
@@ -19,16 +20,7 @@ from dynaclr_strategies.sampler_descriptions import (
 )
 from dynaclr_strategies.tables import anchor_tables
 
-__all__ = ["PLAIN_TABLE", "sampler_cases", "sampler_options"]
-
-PLAIN_TABLE = TableDescription(
-    strata=tuple(
-        StratumDescription(experiment=experiment, condition=condition, hpi=(0.0, 0.5, 1.0, 4.0), cells=cells)
-        for experiment, cells in (("a", 3), ("b", 1))
-        for condition in ("c", "d")
-    )
-)
-"""Two experiments of different size with two conditions each: what options are for if no table is given."""
+__all__ = ["sampler_cases", "sampler_options"]
 
 # Binary floating point gets some wrong: 0.58 * 50, 0.7 * 90 and 0.29 * 100. Decimal text gets others wrong: a third of
 # 3 is 1, and 0.3333333333333333 of 3 is less.

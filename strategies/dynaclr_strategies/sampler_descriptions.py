@@ -12,6 +12,7 @@ from dynaclr_strategies.codec import Plain
 
 __all__ = [
     "LABEL_DTYPES",
+    "PLAIN_TABLE",
     "Label",
     "LabelDtype",
     "LifeCase",
@@ -116,6 +117,16 @@ class TableDescription(Plain):
             return [rows[i] for i in range(deep) for rows in strata if i < len(rows)]
         listed = [row for rows in strata for row in rows]
         return listed[::-1] if self.order == "reversed" else listed
+
+
+PLAIN_TABLE = TableDescription(
+    strata=tuple(
+        StratumDescription(experiment=experiment, condition=condition, hpi=(0.0, 0.5, 1.0, 4.0), cells=cells)
+        for experiment, cells in (("a", 3), ("b", 1))
+        for condition in ("c", "d")
+    )
+)
+"""Two experiments of different size with two conditions each: what options are for if no table is given."""
 
 
 @dataclass(frozen=True, kw_only=True)

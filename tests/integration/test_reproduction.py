@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from dynaclr_strategies import INVARIANTS, InvariantViolation, write_registry
 from dynaclr_strategies.cases import IndexCase
 from dynaclr_strategies.codec import Plain
 from dynaclr_strategies.law_cases import law_cases
-from dynaclr_strategies.options import PLAIN_TABLE, sampler_cases
+from dynaclr_strategies.options import sampler_cases
 from dynaclr_strategies.ready_made import two_experiments
 from dynaclr_strategies.reproduction import bundles
 from dynaclr_strategies.reproduction.attached import FailedCase, attached, check_law, leaves
@@ -33,7 +34,7 @@ from dynaclr_strategies.reproduction.corpus import check_kept, keep_case, kept_c
 from dynaclr_strategies.reproduction.makers import load_maker
 from dynaclr_strategies.reproduction.names import can_be_imported, is_label, maker_name
 from dynaclr_strategies.reproduction.replay import Verdict, main, replay
-from dynaclr_strategies.sampler_descriptions import SamplerCase, SamplerOptions
+from dynaclr_strategies.sampler_descriptions import PLAIN_TABLE, SamplerCase, SamplerOptions
 from dynaclr_strategies.table_cases import index_cases
 
 SHORT = next(one for one in WITNESSES if one.law == "batch-size-exact")
@@ -623,9 +624,7 @@ def test_a_message_that_no_file_can_hold_is_written(tmp_path: Path) -> None:
     assert read_case(bundle).message == "store '\udce9.zarr'"
 
 
-def test_replay_needs_neither_hypothesis_nor_pytest() -> None:
-    """Where both are not installed, the verdict is the same."""
-    program = """
+WITHOUT_HYPOTHESIS = """
 import importlib.util, sys
 find = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *rest: None if name == "hypothesis" else find(name, *rest)
@@ -633,11 +632,31 @@ sys.modules["hypothesis"] = sys.modules["pytest"] = None
 from dynaclr_strategies.reproduction.replay import main
 sys.exit(main(sys.argv[1:]))
 """
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = write_bundle(*SHORT_BATCH, Path(folder))
-        done = subprocess.run([sys.executable, "-c", program, str(bundle)], capture_output=True, text=True, check=False)
+
+
+def test_replay_needs_neither_hypothesis_nor_pytest(tmp_path: Path) -> None:
+    """Where both are not installed, the verdict is the same."""
+    bundle = write_bundle(*SHORT_BATCH, tmp_path)
+    command = [sys.executable, "-c", WITHOUT_HYPOTHESIS, str(bundle)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("FIXED")
+
+
+def test_replay_of_a_sampler_with_claims_needs_neither(tmp_path: Path) -> None:
+    """Its module imports `Claims`, as the page on conformance says."""
+    (tmp_path / "claiming.py").write_text(
+        "from dynaclr_strategies.conformance import Claims\n"
+        "def make_sampler(table, options):\n    return [[0]]\n"
+        "make_sampler.claims = Claims(axes=[], ranks=False, order=False, last_batch=False)\n"
+    )
+    failed, problem = SHORT_BATCH
+    bundle = write_bundle(replace(failed, maker="claiming:make_sampler"), problem, tmp_path)
+    command = [sys.executable, "-c", WITHOUT_HYPOTHESIS, str(bundle), "--sampler", "claiming:make_sampler"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stdout.startswith("FAILS")
 
 
 # --- the corpus -------------------------------------------------------------------------------------------------------

@@ -142,6 +142,20 @@ class TheSameOrderEveryEpoch(ReferenceSampler):
         return super().schedule(0, lap)
 
 
+@witness(
+    "experiment-order",
+    case(table_of(("a", "c", TIMES, 6), ("b", "c", TIMES, 6)), batch_size=4, experiment_weights=None),
+)
+class ExperimentsTakeTurns(ReferenceSampler):
+    """Gives batches of one experiment and of the other by turns, beginning with either."""
+
+    def schedule(self, epoch: int, lap: int) -> list[Label | None]:
+        first = super().schedule(epoch, lap)
+        groups = sorted(set(first), key=lambda group: (group != first[0], str(group)))
+        left = Counter(first)
+        return [group for _ in first for group in groups if left[group] > 0 and not left.subtract([group])]
+
+
 @witness("experiment-unbiased", case(batch_size=7))
 class ExperimentRestToTheLast(ReferenceSampler):
     """Rounds the experiments' shares with the same offset in every epoch, so that one always gains."""
@@ -341,6 +355,58 @@ class LeaksInSecret(LeaksFromTheNext):
     explain = property()  # type: ignore[assignment] # it is there, but cannot be had
 
 
+@witness("leak-uniform", case(THREE, batch_size=3, leaky=0.4))
+class LeaksTheSameAllEpoch(ReferenceSampler):
+    """Draws once an epoch who leaks into the batches of an experiment."""
+
+    def build(self, i: int, epoch: int) -> list[dict[str, Any]]:
+        self._epoch_built = epoch
+        return super().build(i, epoch)
+
+    def draw_leaked(self, owner: Label | None, taken: list[int], rng: random.Random) -> list[int]:
+        return super().draw_leaked(owner, taken, self.rng(self._epoch_built, "leak", owner))
+
+
+@witness("leak-uniform", case(THREE, batch_size=8, leaky=0.4))
+class LeaksARun(ReferenceSampler):
+    """Leaks anchors that follow each other in the table, beginning anywhere."""
+
+    def draw_leaked(self, owner: Label | None, taken: list[int], rng: random.Random) -> list[int]:
+        others = sorted(self.oracle.others(owner))
+        first = rng.randrange(len(others) + 1)
+        return [*others[first:], *others[:first]][: self.oracle.num_leaked]
+
+
+@witness("passes-shuffled", case(table_of(("a", "c", TIMES, 3), ("b", "c", TIMES, 3))))
+class RotatesPasses(ReferenceSampler):
+    """Begins each pass anywhere in the table, and goes on in its order."""
+
+    def shuffled(self, stratum: list[int], epoch: int, *purpose: Any) -> list[int]:
+        first = stratum.index(super().shuffled(stratum, epoch, *purpose)[0])
+        return [*stratum[first:], *stratum[:first]]
+
+
+@witness("passes-shuffled", case(table_of(("a", "c", TIMES, 3), ("b", "c", TIMES, 3))))
+class TheLastComesLast(ReferenceSampler):
+    """Shuffles all but the last anchor of a stratum, which ends each pass and most epochs never see."""
+
+    def shuffled(self, stratum: list[int], epoch: int, *purpose: Any) -> list[int]:
+        return [a for a in super().shuffled(stratum, epoch, *purpose) if a != stratum[-1]] + stratum[-1:]
+
+
+@witness("relatives-alike", case(table_of(("a", "c", TIMES, 3), lineages=4), batch_size=3, exclusive_by="lineage_id"))
+class FirstOfEachLineage(ReferenceSampler):
+    """Lets each lineage be seen at its first anchor only."""
+
+    def draw_pass(
+        self, epoch: int, owner: Label | None, condition: Label | None, quota: int, taken: list[int]
+    ) -> list[int]:
+        stratum = self.oracle.strata[owner][condition]
+        first = {self.oracle.lineage(anchor): anchor for anchor in reversed(stratum)}
+        drawn = super().draw_pass(epoch, owner, condition, quota, [])
+        return [first[self.oracle.lineage(anchor)] for anchor in drawn]
+
+
 @witness("focal-hpi-uniform", replace(ENRICHED, table=table_of(("a", "c", (0.0,) * 12 + (9.0, 18.0), 2))))
 class FocusOnTheCrowd(ReferenceSampler):
     """Draws a focal anchor rather than a focal time, so that crowded times are favoured."""
@@ -415,6 +481,23 @@ class FocalRestToTheFirst(ReferenceSampler):
 
     def round(self, expected: dict[Any, Fraction], offset: float) -> dict[Any, int]:
         return super().round(expected, 0.0)
+
+
+@witness(
+    "focal-uniform",
+    replace(ENRICHED, table=table_of(("a", "c", TIMES, 9)), options=replace(ENRICHED.options, batch_size=4)),
+)
+class FocalRuns(ReferenceSampler):
+    """Draws focal anchors that follow each other in the table, beginning anywhere."""
+
+    def draw_near(
+        self, stratum: list[int], quota: int, near: int, focal: Fraction, taken: list[int], rng: random.Random
+    ) -> list[tuple[int, str | None]]:
+        window = self.oracle.in_window(stratum, focal)
+        if len(window) <= near or near < quota:
+            return super().draw_near(stratum, quota, near, focal, taken, rng)
+        first = rng.randrange(len(window))
+        return [(anchor, "focal") for anchor in [*window[first:], *window[:first]][:near]]
 
 
 BETWEEN_TWO_TIMES = case(

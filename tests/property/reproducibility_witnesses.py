@@ -292,6 +292,22 @@ class ForgetsTheRatio(ReferenceSampler):
         return super().fingerprint() | {"condition_ratio": None}
 
 
+@witness("state-refused", case(experiment_weights=(("a", 1.0), ("b", 5.0))))
+class ForgetsTheWeights(ReferenceSampler):
+    """Takes the state of a sampler with other weights of experiments."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        return super().fingerprint() | {"experiment_weights": None}
+
+
+@witness("state-refused", case(batch_size=5, drop_last=False))
+class ForgetsTheEnd(ReferenceSampler):
+    """Takes the state of a sampler that leaves out the last batch."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        return super().fingerprint() | {"drop_last": True}
+
+
 @witness("resume")
 class LoadsNothing(ReferenceSampler):
     """Checks a state and begins the epoch anew."""

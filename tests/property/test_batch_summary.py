@@ -10,9 +10,9 @@ from hypothesis import example, given
 
 from dynaclr.report.batches import batch_summary, batch_table
 from dynaclr.sampler import FlexibleBatchSampler
-from dynaclr_strategies.options import PLAIN_TABLE, sampler_cases
+from dynaclr_strategies.options import sampler_cases
 from dynaclr_strategies.oracles.sampler import CascadeOracle
-from dynaclr_strategies.sampler_descriptions import SamplerCase, SamplerOptions
+from dynaclr_strategies.sampler_descriptions import PLAIN_TABLE, SamplerCase, SamplerOptions
 from dynaclr_strategies.subjects.sampler import make_flexible
 
 Counts = dict[str, Any]

@@ -14,10 +14,10 @@ from dynaclr_strategies.holding import hold
 from dynaclr_strategies.invariants import INVARIANTS, UndecidedError
 from dynaclr_strategies.invariants.sampler_distribution import is_improbable
 from dynaclr_strategies.law_cases import law_cases
-from dynaclr_strategies.options import PLAIN_TABLE, sampler_cases
+from dynaclr_strategies.options import sampler_cases
 from dynaclr_strategies.oracles.reference_sampler import ReferenceSampler
 from dynaclr_strategies.oracles.sampler import CascadeOracle
-from dynaclr_strategies.sampler_descriptions import SamplerCase, SamplerOptions
+from dynaclr_strategies.sampler_descriptions import PLAIN_TABLE, SamplerCase, SamplerOptions
 from dynaclr_strategies.tables import anchor_tables
 
 ON, OFF, NOBODY = st.just(True), st.just(False), st.none()
@@ -50,6 +50,20 @@ def test_condition_unbiased(case: SamplerCase) -> None:
 def test_fair_pass(case: SamplerCase) -> None:
     """No anchor is drawn twice more than another of its stratum."""
     hold("fair-pass", case)
+
+
+@STATISTICAL
+@given(case=law_cases("passes-shuffled"))
+def test_passes_shuffled(case: SamplerCase) -> None:
+    """Whatever is drawn first, and whoever is next to it, is chance."""
+    hold("passes-shuffled", case)
+
+
+@STATISTICAL
+@given(case=law_cases("relatives-alike"))
+def test_relatives_alike(case: SamplerCase) -> None:
+    """A lineage is not represented by one of its anchors rather than another."""
+    hold("relatives-alike", case)
 
 
 @STATISTICAL
@@ -133,6 +147,13 @@ class _Mixing(_Silent):
         ("condition-unbiased", _Silent, {"leaky": 0.5}, "no batch shows which experiment it belongs to"),
         ("fair-pass", _Silent, {"leaky": 0.5}, "no batch shows which experiment it belongs to"),
         ("plain-when-global", _Silent, {"leaky": 0.5}, "no batch shows which experiment it belongs to"),
+        ("passes-shuffled", _Silent, {"leaky": 0.5}, "no batch shows which experiment it belongs to"),
+        (
+            "relatives-alike",
+            _Silent,
+            {"leaky": 0.5, "exclusive_by": "lineage_id"},
+            "no batch shows which experiment it belongs to",
+        ),
         ("leak-uniform", _Silent, {"leaky": 0.5}, "as many anchors leak as do not"),
         ("experiment-order", _Silent, {"leaky": 0.5}, "not every batch shows which experiment it belongs to"),
         (

@@ -27,8 +27,10 @@ from dynaclr_strategies.subjects import run_law
 def test_no_law_waits_for_the_end(law: Any) -> None:
     """All that take the batches of an epoch say that they do not end."""
     weights = (("a", 1.0), ("b", 0.0)) if law.law == "zero-weight-excluded" else None
-    leak, exclusive = 0.4 if law.law == "leak-uniform" else 0.0, "lineage_id" if law.number == 30 else None
-    options = {"temporal_enrichment": law.law != "fair-pass", "leaky": leak, "exclusive_by": exclusive}
+    leak = 0.4 if law.law == "leak-uniform" else 0.0
+    exclusive = "lineage_id" if law.law in {"lineage-exclusive", "relatives-alike"} else None
+    plain = law.law in {"fair-pass", "passes-shuffled", "relatives-alike"}
+    options = {"temporal_enrichment": not plain, "leaky": leak, "exclusive_by": exclusive}
     chosen = case(ENRICHED.table, experiment_weights=weights, **options)
     with pytest.raises(InvariantViolation, match=rf"^batches do not end: more than 1\d\d of them, .* \[{law.law}\]$"):
         run_law(law.law, chosen, NeverEnds)

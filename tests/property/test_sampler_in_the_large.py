@@ -53,6 +53,8 @@ CASES = {
     "experiment-unbiased": [_case(batch_size=10, experiment_weights=(("a", 1.0), ("b", 0.1), ("f", 3.0)))],
     "leak-uniform": [_case(batch_size=5, leaky=0.4), _case(batch_size=3, leaky=1 / 3, **ENRICHED)],
     "plain-when-global": [_case(batch_size=4, **ENRICHED)],
+    "passes-shuffled": [_case(batch_size=5), _case(batch_size=4, leaky=0.3, condition_balanced=False)],
+    "relatives-alike": [_case(batch_size=4, exclusive_by="lineage_id")],
     "focal-hpi-uniform": [_case(batch_size=4, **ENRICHED), _case(batch_size=4, exclusive_by="lineage_id", **ENRICHED)],
     "focal-quota-unbiased": [_case(batch_size=5, temporal_global_fraction=0.5, **ENRICHED)],
     "batch-order": [_case(batch_size=5, leaky=0.3), _case(batch_size=4, **ENRICHED)],

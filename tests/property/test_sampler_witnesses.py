@@ -29,6 +29,8 @@ UNNUMBERED = {
     "focal-quota-unbiased",
     "focal-uniform",
     "leak-uniform",
+    "passes-shuffled",
+    "relatives-alike",
     "resume-on-ranks",
     "state-refused",
 }
@@ -42,7 +44,9 @@ OF_MANY_BATCHES = {
     "focal-quota-unbiased",
     "focal-uniform",
     "leak-uniform",
+    "passes-shuffled",
     "plain-when-global",
+    "relatives-alike",
 }
 LAWS = [law for law in INVARIANTS.values() if law.subject == "sampler"]
 

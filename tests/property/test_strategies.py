@@ -39,10 +39,9 @@ from dynaclr_strategies import (
 from dynaclr_strategies.channels import ChannelSet
 from dynaclr_strategies.codec import Plain
 from dynaclr_strategies.descriptions import ExperimentDescription, FovDescription, TrackDescription, WellDescription
-from dynaclr_strategies.options import PLAIN_TABLE
 from dynaclr_strategies.oracles.sampler import CascadeOracle, stands_for
 from dynaclr_strategies.registries import SHARDS, ConditionWells
-from dynaclr_strategies.sampler_descriptions import SamplerOptions, StratumDescription
+from dynaclr_strategies.sampler_descriptions import PLAIN_TABLE, SamplerOptions, StratumDescription
 from dynaclr_strategies.subjects.sampler import make_flexible
 from dynaclr_strategies.times import TimeAxisDescription
 

@@ -10,10 +10,9 @@ from typing import Any
 import pandas as pd
 
 from dynaclr_strategies.invariants import INVARIANTS
-from dynaclr_strategies.options import PLAIN_TABLE
 from dynaclr_strategies.reproduction.case_files import CannotRunError
 from dynaclr_strategies.reproduction.makers import load_maker, look_into
-from dynaclr_strategies.sampler_descriptions import SamplerCase, SamplerOptions
+from dynaclr_strategies.sampler_descriptions import PLAIN_TABLE, SamplerCase, SamplerOptions
 from dynaclr_strategies.subjects.sampler import OF_SAMPLERS
 
 __all__ = ["AXES", "METHODS", "Claims", "Contract", "ContractError", "contract_of"]

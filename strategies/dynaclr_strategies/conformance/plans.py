@@ -87,6 +87,13 @@ def _sharing(case: SamplerCase) -> SamplerCase:
     return replace(case, table=replace(case.table, shared_lineages=True))
 
 
+def _related(case: SamplerCase) -> SamplerCase:
+    """Let each stratum hold many anchors of few lineages, and batches fewer anchors than lineages."""
+    strata = tuple(replace(stratum, cells=4, lineages=3) for stratum in case.table.strata)
+    options = replace(case.options, batch_size=min(case.options.batch_size, 3), temporal_enrichment=False)
+    return replace(case, table=replace(case.table, strata=strata), options=options)
+
+
 def _crowded(case: SamplerCase) -> SamplerCase:
     """Let the first experiment have two conditions, one with fewer anchors than its quota, and several batches.
 
@@ -137,6 +144,8 @@ PLANS: dict[str, Plan] = {
     "axes-compose": _plan("experiment", "condition", "time"),
     "no-needless-repeat": _plan(perhaps=(_sharing, _crowded)),
     "fair-pass": _plan(off=("time", "exclusive")),
+    "passes-shuffled": _plan(off=("time", "exclusive"), costly=True),
+    "relatives-alike": _plan("exclusive", off=("time",), costly=True, perhaps=(_related,)),
     "plain-when-global": _plan("time", off=("exclusive",), costly=True),
     "deterministic": _plan(perhaps=(_sharing,)),
     "seeds-differ": _plan(needs=("seeds",)),

@@ -31,6 +31,7 @@ from dynaclr_strategies.invariants.sampler_metamorphic import (
     check_relabel,
 )
 from dynaclr_strategies.invariants.sampler_order import check_batch_order
+from dynaclr_strategies.invariants.sampler_passes import check_passes_shuffled, check_relatives_alike
 from dynaclr_strategies.invariants.sampler_processes import (
     check_elastic,
     check_ranks_equal_length,
@@ -96,11 +97,13 @@ __all__ = [
     "check_len_matches_iteration",
     "check_lineage_exclusive",
     "check_no_needless_repeat",
+    "check_passes_shuffled",
     "check_plain_when_global",
     "check_random_access",
     "check_ranks_equal_length",
     "check_ranks_partition",
     "check_relabel",
+    "check_relatives_alike",
     "check_resume",
     "check_resume_on_ranks",
     "check_seeds_differ",

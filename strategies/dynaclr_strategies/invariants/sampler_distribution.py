@@ -39,6 +39,7 @@ __all__ = [
     "COUNTED_BATCHES",
     "DRAWN_BATCHES",
     "FALSE_ALARM",
+    "UNCLEAR",
     "check_condition_unbiased",
     "check_experiment_share",
     "check_experiment_unbiased",
@@ -51,18 +52,18 @@ FALSE_ALARM = 1e-14 / 2
 DRAWN_BATCHES = 300
 """How many batches the statistical laws look at, unless they are told otherwise."""
 COUNTED_BATCHES = 1000
-"""How many the law looks at whose coins fall once an epoch."""
+"""How many those laws look at whose coins fall once an epoch."""
 
 _FEWEST_EPOCHS = 48  # of a coin of one half that never falls, fewer do not tell
 
-_UNCLEAR = "no batch shows which experiment it belongs to"
+UNCLEAR = "no batch shows which experiment it belongs to"
 
 
-def is_improbable(successes: int, trials: int, probability: Fraction) -> bool:
+def is_improbable(successes: int | Fraction, trials: int, probability: Fraction) -> bool:
     """Tell whether so many successes, or so few, are less likely than `FALSE_ALARM`."""
     if probability in {0, 1} or trials == 0:
         return successes != trials * probability
-    share, divergence = successes / trials, 0.0
+    share, divergence = float(successes / trials), 0.0
     if share > 0:
         divergence += share * (math.log(share) - _log(probability))
     if share < 1:
@@ -171,7 +172,7 @@ def check_condition_unbiased(
         primary, _ = oracle.split(batch.anchors, owners[0])
         drawn.update((owners[0], oracle.condition(anchor)) for anchor in primary)
     if not owned:
-        raise UndecidedError(_UNCLEAR)
+        raise UndecidedError(UNCLEAR)
     for group, mine in owned.items():
         for condition, quota in oracle.quotas(group).items():
             whole = math.floor(quota)
@@ -215,7 +216,7 @@ def check_fair_pass(make_sampler: MakeSampler, table: pd.DataFrame, options: Sam
                     detail = f", {stratum_name(owners[0], condition)}"
                     raise blame(batch, seen, "numbers that differ by at most one", "fair-pass", [most], detail=detail)
     if not clear:
-        raise UndecidedError(_UNCLEAR)
+        raise UndecidedError(UNCLEAR)
 
 
 @invariant(
@@ -238,7 +239,7 @@ def check_plain_when_global(
             if len(owners) == 1:
                 drawn.update(oracle.split(batch.anchors, owners[0])[0])
         if not drawn:
-            raise UndecidedError(_UNCLEAR)
+            raise UndecidedError(UNCLEAR)
         for group in oracle.groups:
             for condition, stratum in oracle.strata[group].items():
                 where = f"{sum(drawn[a] for a in stratum)} draws of {stratum_name(group, condition)}"

@@ -17,7 +17,7 @@ import pandas as pd
 from dynaclr_strategies.invariants.base import invariant
 from dynaclr_strategies.invariants.sampler_distribution import COUNTED_BATCHES, DRAWN_BATCHES
 from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, alone, at_epoch, global_batches
-from dynaclr_strategies.invariants.sampler_uniformity import Tally
+from dynaclr_strategies.invariants.sampler_tally import Tally
 from dynaclr_strategies.oracles.sampler import CascadeOracle
 from dynaclr_strategies.sampler_descriptions import SamplerOptions
 

@@ -71,6 +71,13 @@ class Batch:
         primary = account.loc[account["source"] == "primary", "anchor"]
         return [oracle.group(int(primary.iloc[0]))]
 
+    def by_condition(self, oracle: CascadeOracle, owner: Label | None) -> dict[Label | None, list[int]]:
+        """Return the primary anchors of a batch that belongs to this experiment, by condition."""
+        members: dict[Label | None, list[int]] = {}
+        for anchor in oracle.split(self.anchors, owner)[0]:
+            members.setdefault(oracle.condition(anchor), []).append(anchor)
+        return members
+
 
 def blame(
     batch: Batch, seen: str, expected: str, law: str, offenders: Iterable[Any] = (), *, detail: str = ""

@@ -87,7 +87,10 @@ def _may_mix(options: SamplerOptions) -> bool:
 
 
 def _other_options(options: SamplerOptions, oracle: CascadeOracle) -> Iterator[tuple[str, SamplerOptions, str]]:
-    """Yield options under which the batches are others; what is off stays off, as it may not be claimed."""
+    """Yield options under which the batches are others.
+
+    What is off stays off, as it may not be claimed, and axes that are on stay on, as they may always be.
+    """
     yield SEED, replace(options, seed=options.seed ^ 1), "seed"
     if options.batch_size > 1:
         yield "another batch size", replace(options, batch_size=options.batch_size - 1), "batch_size"
@@ -99,3 +102,7 @@ def _other_options(options: SamplerOptions, oracle: CascadeOracle) -> Iterator[t
         yield "another global fraction", replace(options, temporal_global_fraction=1.0), ""
     if any(len(set(oracle.quotas(group).values())) > 1 for group in oracle.groups):
         yield "another ratio", replace(options, condition_ratio=None), ""
+    if len({oracle.share(group) / len(oracle.pools[group]) for group in oracle.groups}) > 1:
+        yield "other weights", replace(options, experiment_weights=None), ""
+    if len(oracle.rows) % options.batch_size and not options.drop_last:
+        yield "another end", replace(options, drop_last=True), ""

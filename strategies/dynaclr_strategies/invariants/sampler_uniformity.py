@@ -4,14 +4,15 @@ Each anchor of a batch was drawn with a probability that is known exactly once t
 provenance table tells them): a leaked anchor, a focal one, a global one, a focal HPI, the rounding of a focal quota.
 Over many batches the number of times it was drawn is a sum of independent coins with these probabilities, whose tails
 are at most those of the binomial with their mean (Hoeffding, *On the distribution of the number of successes in
-independent trials*, 1956), so that the bound of `is_improbable` holds.
+independent trials*, 1956), so that the bound of `is_improbable` holds. So it does for how many neighbours were drawn
+together, and how many anchors once more: parts of what could have been, from 0 to 1, see `Tally`.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache, partial
 from itertools import chain
@@ -19,17 +20,16 @@ from typing import Any
 
 import pandas as pd
 
-from dynaclr_strategies.invariants.base import InvariantViolation, UndecidedError, invariant
-from dynaclr_strategies.invariants.evidence import DrawsEvidence
+from dynaclr_strategies.invariants.base import UndecidedError, invariant
 from dynaclr_strategies.invariants.sampler_composition import serves
-from dynaclr_strategies.invariants.sampler_distribution import DRAWN_BATCHES, is_improbable
+from dynaclr_strategies.invariants.sampler_distribution import COUNTED_BATCHES, DRAWN_BATCHES
 from dynaclr_strategies.invariants.sampler_runs import Batch, MakeSampler, global_batches, pool_name, stratum_name
+from dynaclr_strategies.invariants.sampler_tally import Tally
 from dynaclr_strategies.invariants.sampler_windows import Draw, focal_numbers
 from dynaclr_strategies.oracles.sampler import CascadeOracle, meant
 from dynaclr_strategies.sampler_descriptions import Label, SamplerOptions
 
 __all__ = [
-    "Tally",
     "check_experiment_order",
     "check_focal_hpi_uniform",
     "check_focal_quota_unbiased",
@@ -41,33 +41,6 @@ _HIDDEN_FOCUS = "not every batch shows its focal HPI, and there is no explain"
 """Those that do would be no fair sample of all."""
 
 Rows = list[dict[Any, Any]]
-
-
-class Tally:
-    """How often each thing happened, and how often it should have."""
-
-    def __init__(self) -> None:
-        self.seen: Counter[Any] = Counter()
-        self.trials: Counter[Any] = Counter()
-        self.expected: dict[Any, Fraction] = {}
-        self.anchors: dict[Any, tuple[int, ...]] = {}
-
-    def add(self, what: Any, happened: int, probability: Fraction, anchors: Sequence[int] = ()) -> None:
-        """Add one coin, which is about some anchors."""
-        if what not in self.anchors:
-            self.anchors[what] = tuple(anchors)
-        self.seen[what] += happened
-        self.trials[what] += 1
-        self.expected[what] = self.expected.get(what, Fraction(0)) + probability
-
-    def check(self, law: str) -> None:
-        """Raise for the first thing that happened too often or too rarely."""
-        for what, trials in self.trials.items():
-            if is_improbable(self.seen[what], trials, self.expected[what] / trials):
-                seen = f"{what} {self.seen[what]} times"
-                expected, anchors = f"about {float(self.expected[what]):.1f} times", self.anchors[what]
-                evidence = DrawsEvidence(anchors) if anchors else None
-                raise InvariantViolation(f"{trials} batches", seen, expected, law, evidence=evidence)
 
 
 def _primary(rows: Rows, oracle: CascadeOracle) -> tuple[Label | None, dict[Label | None, Rows]]:
@@ -89,9 +62,9 @@ def _primary(rows: Rows, oracle: CascadeOracle) -> tuple[Label | None, dict[Labe
     applies=lambda o: len(o.groups) > 1,
 )
 def check_experiment_order(
-    make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int = DRAWN_BATCHES
+    make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int = COUNTED_BATCHES
 ) -> None:
-    """Whatever place of an epoch a batch has, each experiment owns it as often as it owns batches of the epoch."""
+    """Each experiment owns each place of an epoch as often as batches of it, and no two follow each other by rule."""
     oracle, tally = CascadeOracle(table, options), Tally()
     epochs: dict[int, list[list[Label | None]]] = {}
     for batch in global_batches(make_sampler, table, options, batches):
@@ -103,6 +76,12 @@ def check_experiment_order(
             # Those that are clear would be no fair sample.
             raise UndecidedError("not every batch shows which experiment it belongs to, and there is no explain")
         order = [possible[0] for possible in owners]
+        if len(order) > 1:
+            pairs = sum(count * (count - 1) for count in Counter(order).values())
+            probability, everyone = Fraction(pairs, len(order) * (len(order) - 1)), [*chain(*oracle.pools.values())]
+            tally.add(
+                "an epoch's first two batches of one experiment", int(order[0] == order[1]), probability, everyone
+            )
         for group, count in Counter(order).items():
             share = Fraction(count, len(order))
             for place, owner in enumerate(order):
@@ -131,11 +110,12 @@ def _is_plainly_enriched(oracle: CascadeOracle) -> bool:
 def check_leak_uniform(
     make_sampler: MakeSampler, table: pd.DataFrame, options: SamplerOptions, batches: int = DRAWN_BATCHES
 ) -> None:
-    """Leaked anchors are drawn uniformly over all anchors of the other experiments."""
+    """Leaked anchors are drawn uniformly over all anchors of the other experiments, in each batch anew."""
     oracle, tally = CascadeOracle(table, options), Tally()
     # Where as many anchors may leak as are primary, only the sampler can tell which are which: batches that happen to
     # show it are no fair sample of all.
     clear = oracle.num_leaked < oracle.num_primary
+    before: dict[tuple[int, Label | None], set[int]] = {}
     for batch in global_batches(make_sampler, table, options, batches):
         if not clear and not hasattr(batch.sampler, "explain"):
             raise UndecidedError("as many anchors leak as do not, and there is no explain to tell which are which")
@@ -148,6 +128,13 @@ def check_leak_uniform(
         copies, rest = divmod(oracle.num_leaked, len(others))
         for anchor in others:
             tally.add(f"anchor {anchor} leaked", leaked[anchor] - copies, Fraction(rest, len(others)), [anchor])
+        once_more = {anchor for anchor, count in leaked.items() if count > copies}
+        tally.add_neighbours("leaked anchors", once_more, others, oracle)
+        # By itself each may leak as often as it should, though the same ones all epoch long.
+        if rest and len(once_more) == rest and (earlier := before.get((batch.epoch, owners[0]))):
+            again, name = Fraction(len(once_more & earlier), rest), "leaked anchors that leaked into the batch before"
+            tally.add(name, again, Fraction(len(earlier), len(others)), others)
+        before[batch.epoch, owners[0]] = once_more
     tally.check("leak-uniform")
 
 
@@ -186,7 +173,7 @@ def _add_shown_quotas(tally: Tally, oracle: CascadeOracle, batch: Batch) -> None
     if shown is None:
         raise UndecidedError(_HIDDEN_FOCUS)
     owner, _, focal = shown
-    for condition, drawn in _by_condition(oracle, batch, owner).items():
+    for condition, drawn in batch.by_condition(oracle, owner).items():
         draw = Draw(oracle, tuple(oracle.strata[owner][condition]), len(drawn), frozenset({focal}))
         if len(set(drawn)) == len(drawn) and draw.is_from_windows:
             few = min(number for number, _ in focal_numbers(oracle, len(drawn)))
@@ -194,20 +181,12 @@ def _add_shown_quotas(tally: Tally, oracle: CascadeOracle, batch: Batch) -> None
             tally.add(what, int(len(oracle.in_window(drawn, focal)) > few), draw.of_more_than_the_floor, draw.stratum)
 
 
-def _by_condition(oracle: CascadeOracle, batch: Batch, owner: Label | None) -> dict[Label | None, list[int]]:
-    """Return a batch's primary anchors by condition."""
-    members: dict[Label | None, list[int]] = {}
-    for anchor in oracle.split(batch.anchors, owner)[0]:
-        members.setdefault(oracle.condition(anchor), []).append(anchor)
-    return members
-
-
 def _shown_focus(batch: Batch, oracle: CascadeOracle) -> tuple[Label | None, set[Fraction], Fraction] | None:
     """Return a batch's experiment, the focal HPIs that it could have and the one that it has; None if it is unclear."""
     owners, account = batch.owner(oracle), batch.provenance()
     if len(owners) != 1 or (account is None and oracle.num_leaked >= oracle.num_primary):
         return None
-    members = _by_condition(oracle, batch, owners[0])
+    members = batch.by_condition(oracle, owners[0])
     values = oracle.focal_values(owners[0], members)
     if account is not None:
         return owners[0], values, meant(account.attrs["focal_hpi"])
@@ -293,8 +272,10 @@ def _add_explained(tally: Tally, oracle: CascadeOracle, rows: Rows, focal: float
                 # By itself an anchor may be focal as often as it should be, though only at its own time.
                 if oracle.distance(anchor, middle) == nearest:
                     tally.add("an anchor nearest to the focal HPI focal", int(anchor in near), probability)
+            tally.add_neighbours("focal anchors", near, window, oracle)
         rest = [anchor for anchor in stratum if anchor not in near]
         others = {row["anchor"] for row in drawn} - near
+        tally.add_neighbours("global anchors", others, rest, oracle)
         for anchor in rest:
             probability = Fraction(len(others), len(rest))
             tally.add(f"anchor {anchor} global", int(anchor in others), probability, [anchor])
@@ -308,7 +289,7 @@ def _add_unexplained(tally: Tally, oracle: CascadeOracle, batch: Batch, draw_of:
     owners = batch.owner(oracle)
     if len(owners) != 1:
         return  # which depends on how many anchors of each experiment there are, not on which ones
-    members = _by_condition(oracle, batch, owners[0])
+    members = batch.by_condition(oracle, owners[0])
     values = frozenset(oracle.focal_values(owners[0], members))
     for condition, drawn in members.items():
         draw = draw_of(tuple(oracle.strata[owners[0]][condition]), len(drawn), values)
