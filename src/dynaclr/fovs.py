@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from dynaclr.checks import is_whole
+from dynaclr.checks import is_list, is_whole
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.experiment import ExperimentConfig, ExperimentRegistry
 from dynaclr.plate import Position
@@ -63,6 +63,27 @@ def all_fovs(registry: ExperimentRegistry) -> list[Fov]:
     ]
 
 
+def check_entries(parameter: str, entries: Sequence[str] | None) -> None:
+    """Check that the user's wells and FOVs are a list of texts, which can be gone through again and again, or None.
+
+    Parameters
+    ----------
+    parameter
+        What they are called: ``"include_wells"`` or ``"exclude_fovs"``.
+    entries
+        What was given.
+
+    Raises
+    ------
+    DynaclrError
+        If it is something else, such as a single text or an iterator.
+    """
+    if isinstance(entries, str):
+        raise DynaclrError(f"{parameter} needs a list of wells or FOVs, got the text {entries!r}; write [{entries!r}]")
+    if entries is not None and not (is_list(entries) and all(isinstance(entry, str) for entry in entries)):
+        raise DynaclrError(f"{parameter} is {entries!r}, but needs a list of wells or FOVs, such as ['A/1', 'B/1/0']")
+
+
 class KnownEntries(list[str]):
     """Entries of ``include_wells`` or ``exclude_fovs`` that each match something, if not among these experiments."""
 
@@ -86,10 +107,10 @@ def select_fovs(
     Raises
     ------
     DynaclrError
-        If an entry matches nothing (and is no `KnownEntries`), or an experiment keeps no FOV.
+        If entries are no list, one matches nothing (and is no `KnownEntries`), or an experiment keeps no FOV.
     """
-    _check_entries(fovs, include_wells, "include_wells")
-    _check_entries(fovs, exclude_fovs, "exclude_fovs")
+    _check_matches(fovs, include_wells, "include_wells")
+    _check_matches(fovs, exclude_fovs, "exclude_fovs")
     kept = [fov for fov in fovs if _is_included(fov, include_wells) and not fov.selectors & set(exclude_fovs or ())]
     names_kept = {fov.experiment.name for fov in kept}
     for name in dict.fromkeys(fov.experiment.name for fov in fovs):
@@ -110,10 +131,9 @@ def _is_included(fov: Fov, entries: Sequence[str] | None) -> bool:
     return bool(fov.selectors & set(concerns)) or (bool(entries) and not concerns)
 
 
-def _check_entries(fovs: Sequence[Fov], entries: Sequence[str] | None, parameter: str) -> None:
+def _check_matches(fovs: Sequence[Fov], entries: Sequence[str] | None, parameter: str) -> None:
     """Refuse entries that match no FOV."""
-    if isinstance(entries, str):
-        raise DynaclrError(f"{parameter} needs a list of wells or FOVs, got the text {entries!r}; write [{entries!r}]")
+    check_entries(parameter, entries)
     if entries is None or isinstance(entries, KnownEntries):
         return
     known = sorted(set().union(*(fov.selectors for fov in fovs)))

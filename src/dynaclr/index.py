@@ -89,8 +89,8 @@ class MultiExperimentIndex:
     Raises
     ------
     DynaclrError
-        If ``tau_range_hours`` is no range, a FOV is smaller than the window, an entry of ``include_wells`` or
-        ``exclude_fovs`` matches nothing, or an experiment is left without a row.
+        If ``tau_range_hours`` is no range, a FOV is smaller than the window, ``include_wells`` or ``exclude_fovs`` is
+        no list or has an entry that matches nothing, or an experiment is left without a row.
     TracksError
         With all tracking tables that are not what they should be; see `dynaclr.tracks.check_tracks`.
 
@@ -122,11 +122,12 @@ class MultiExperimentIndex:
         sources = find_csvs(fovs) if frames is None else find_frames(fovs, frames)
         fovs = [fov for fov, _ in sources]
         check_windows(fovs, self.z_range, self.yx_patch_size)
-        self._assemble(fovs, _read_all(sources))
+        checked = _read_all(sources)
+        _log_empty(fovs, checked)
+        _log_parents(sources, checked)
+        self._assemble(fovs, checked)
 
     def _assemble(self, fovs: Sequence[Fov], checked: Sequence[CheckedTracks]) -> None:
-        _log_empty(fovs, checked)
-        _log_parents(fovs, checked)
         fov = np.repeat(np.arange(len(fovs)), [len(one.frame) for one in checked])
         columns = stack_tables([one.frame for one in checked])
         groups = group_tracks(fov, columns["track_id"], columns["parent_track_id"])
@@ -269,11 +270,15 @@ def _log_empty(fovs: Sequence[Fov], checked: Sequence[CheckedTracks]) -> None:
         _logger.warning("%s without a row in the tracking table: %s", counted(len(empty), "FOV"), listed(empty, str))
 
 
-def _log_parents(fovs: Sequence[Fov], checked: Sequence[CheckedTracks]) -> None:
+def _log_parents(sources: Sequence[tuple[Fov, Path | pd.DataFrame]], checked: Sequence[CheckedTracks]) -> None:
     """Tell, experiment by experiment, which parents were not believed, and which columns of parents were not read."""
     impossible, unread = Counter[str](), Counter[tuple[str, str]]()
-    for fov, one in zip(fovs, checked, strict=True):
+    zeros: dict[str, list[str]] = {}
+    for (fov, source), one in zip(sources, checked, strict=True):
         impossible[fov.experiment.name] += one.impossible_parents
+        if one.impossible_zeros:
+            table = fov.label if isinstance(source, pd.DataFrame) else str(source)
+            zeros.setdefault(fov.experiment.name, []).append(table)
         if one.unread_parents is not None:
             unread[fov.experiment.name, one.unread_parents] += 1
     for name, count in impossible.items():
@@ -282,6 +287,12 @@ def _log_parents(fovs: Sequence[Fov], checked: Sequence[CheckedTracks]) -> None:
                 "experiment %r: made founders of %s whose parent does not start before them",
                 *(name, counted(count, "track")),
             )
+    for name, tables in zeros.items():
+        _logger.warning(
+            "experiment %r: %s with a parent of 0 that does not start before its daughter: %s; if 0 means 'no parent' "
+            "there, set `founder_parent: 0` for the experiment, since other tracks with a parent of 0 stay daughters",
+            *(name, counted(len(tables), "tracking table"), listed(tables, str)),
+        )
     for (name, column), count in unread.items():
         _logger.warning(
             "experiment %r: %s without a parent, though with a column %r; parents are read from 'parent_track_id', or "

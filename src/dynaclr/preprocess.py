@@ -239,7 +239,7 @@ def _finished_fovs(job: _Job, channels: tuple[str, ...], bar: tqdm[Any]) -> Iter
             _save(work, position, found)
         yield fov, found
     if broken:
-        raise DynaclrError(f"statistics need finite voxels, but store {job.store.name!r} has: {'; '.join(broken)}")
+        raise DynaclrError(f"statistics need finite voxels, but store {str(job.store)!r} has: {'; '.join(broken)}")
 
 
 class _NotFiniteError(DynaclrError):

@@ -42,11 +42,14 @@ class CheckedTracks(NamedTuple):
         How many tracks became founders because their parent does not start before them.
     unread_parents
         A column that nobody read but that may have been meant to tell the parents, where none told them; else None.
+    impossible_zeros
+        How many of the impossible parents are 0, which in some files means 'no parent'.
     """
 
     frame: pd.DataFrame
     impossible_parents: int
     unread_parents: str | None = None
+    impossible_zeros: int = 0
 
 
 def find_tracks_csv(tracks_path: Path, fov_name: str) -> Path | None:
@@ -97,11 +100,7 @@ def read_tracks(
     if len(frame) and frame.iloc[:, 0].isna().any():
         frame = frame.dropna(how="all")
     return check_tracks(
-        frame,
-        source=path,
-        num_frames=num_frames,
-        founder_parent=founder_parent,
-        impossible_parents=impossible_parents,
+        frame, source=path, num_frames=num_frames, founder_parent=founder_parent, impossible_parents=impossible_parents
     )
 
 
@@ -180,11 +179,11 @@ def check_tracks(
         report.fail(f"track {track_id[first]} has {same.sum()} rows in frame {t[first]}{more}", rows[same])
 
     tracks = _Tracks(track_id[is_first], t[is_first], np.cumsum(is_first) - 1, is_first, rows)
-    parent, impossible = _settle_parents(frame, tracks, founder_parent, impossible_parents, report)
+    parent, impossible, zeros = _settle_parents(frame, tracks, founder_parent, impossible_parents, report)
     parent_id = np.where(parent >= 0, tracks.ids[parent], FOUNDER) if parent.size else parent
     ours = {"track_id": track_id, "t": t, "y": y, "x": x, "parent_track_id": parent_id[tracks.of_row]}
     theirs = {str(name): frame[name].array for name in frame.columns if name not in ours}
-    return CheckedTracks(pd.DataFrame(ours | theirs), impossible, _unread_parents(frame))
+    return CheckedTracks(pd.DataFrame(ours | theirs), impossible, _unread_parents(frame), zeros)
 
 
 def _unread_parents(frame: pd.DataFrame) -> str | None:
@@ -224,22 +223,23 @@ def _settle_parents(
     founder_parent: int | None,
     impossible_parents: Literal["error", "founder"],
     report: _Reporter,
-) -> tuple[IntArray, int]:
-    """Return the parent of each track, and how many were impossible."""
+) -> tuple[IntArray, int, int]:
+    """Return the parent of each track, how many were impossible, and how many of these are 0."""
     if "parent_track_id" in frame:
         stated = _parents_by_track(frame, tracks, founder_parent, report)
     elif "parent_id" in frame and "id" in frame:
         stated = _parents_by_row(frame, tracks, founder_parent, report)
     else:
-        return np.full(tracks.ids.size, FOUNDER, np.int64), 0
+        return np.full(tracks.ids.size, FOUNDER, np.int64), 0, 0
     parent = stated.track[tracks.is_first]
     is_impossible = (parent >= 0) & (tracks.start[parent] >= tracks.start) if parent.size else parent >= 0
+    is_zero = is_impossible & (stated.values[tracks.is_first] == 0)
     circle = tracks_on_cycles(parent)
     if circle.size:
-        _refuse_circle(stated, parent, circle, circle[is_impossible[circle]], tracks, report)
+        _refuse_circle(stated, parent, circle, circle[is_zero[circle]], tracks, report)
     if is_impossible.any() and impossible_parents == "error":
-        _refuse_impossible(stated, parent, is_impossible, tracks, report)
-    return np.where(is_impossible, FOUNDER, parent), int(np.count_nonzero(is_impossible))
+        _refuse_impossible(stated, parent, is_impossible, is_zero, tracks, report)
+    return np.where(is_impossible, FOUNDER, parent), int(is_impossible.sum()), int(is_zero.sum())
 
 
 def _parents_by_track(frame: pd.DataFrame, tracks: _Tracks, founder_parent: int | None, report: _Reporter) -> _Parents:
@@ -285,30 +285,30 @@ def _parents_by_row(frame: pd.DataFrame, tracks: _Tracks, founder_parent: int | 
         is_known &= values != founder_parent
     late = is_known & ~tracks.is_first
     if late.any():
+        is_zero = late & (values == 0)
+        shown, way_out = (is_zero, f"; {_ZERO_WAY_OUT}") if is_zero.any() else (late, "")
         report.fail(
             f"parent_id needs to name a row of another track in a track's first row only, but track "
-            f"{tracks.ids[tracks.of_row[late][0]]} has {values[late][0]} later",
-            tracks.rows[late],
+            f"{tracks.ids[tracks.of_row[shown][0]]} has {values[shown][0]} later{way_out}",
+            tracks.rows[shown],
         )
     return _Parents("parent_id", values, np.where(is_known, track, FOUNDER))
 
 
 def _refuse_circle(
-    stated: _Parents, parent: IntArray, circle: IntArray, impossible: IntArray, tracks: _Tracks, report: _Reporter
+    stated: _Parents, parent: IntArray, circle: IntArray, zeros: IntArray, tracks: _Tracks, report: _Reporter
 ) -> NoReturn:
     """Raise the error for parents in a circle; where it goes through a 0 that cannot be real, that is the way out."""
     sentence = f"{stated.column} goes in a circle: tracks {listed(tracks.ids[circle], str)} are their own ancestors"
-    zeros = impossible[stated.values[tracks.is_first][impossible] == 0]
     if zeros.size:
         sentence = f"{sentence}: {_why_impossible(stated, parent, zeros[0], tracks)}; {_ZERO_WAY_OUT}"
     report.fail(sentence, tracks.rows[tracks.is_first][circle])
 
 
 def _refuse_impossible(
-    stated: _Parents, parent: IntArray, is_impossible: BoolArray, tracks: _Tracks, report: _Reporter
+    stated: _Parents, parent: IntArray, is_impossible: BoolArray, is_zero: BoolArray, tracks: _Tracks, report: _Reporter
 ) -> NoReturn:
     """Raise the error for parents that do not start before their daughters; 0 has its own way out."""
-    is_zero = is_impossible & (stated.values[tracks.is_first] == 0)
     shown = np.flatnonzero(is_zero if is_zero.any() else is_impossible)
     way_out = (
         _ZERO_WAY_OUT if is_zero.any() else "correct the file, or set `impossible_parents: founder` for the experiment"

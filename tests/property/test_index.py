@@ -138,6 +138,8 @@ def test_wells_that_one_side_of_a_split_lacks_leave_it_nothing() -> None:
         ({"exclude_fovs": ["exp_gamma:A/1"]}, r"exclude_fovs has 'exp_gamma:A/1', .*did you mean 'exp_"),
         ({"exclude_fovs": ["plate"]}, r"exclude_fovs has 'plate', .*; the experiments' wells are A/1, B/1"),
         ({"include_wells": "A/1"}, r"include_wells needs a list of wells or FOVs, got the text 'A/1'; write \['A/1'\]"),
+        ({"exclude_fovs": 5}, r"exclude_fovs is 5, but needs a list of wells or FOVs, such as \['A/1', 'B/1/0'\]"),
+        ({"include_wells": ["A/1", 1]}, r"include_wells is \['A/1', 1\], but needs a list of wells or FOVs"),
         ({"include_wells": []}, r"include_wells=\[\] and exclude_fovs=None leave no FOV of experiment 'exp_alpha'"),
         ({"exclude_fovs": ["exp_beta:A/1", "B/1"]}, r"leave no FOV of experiment 'exp_beta'"),
         ({"frames": {("exp_alpha", "C/1/0"): pd.DataFrame()}}, r"frames has \('exp_alpha', 'C/1/0'\), which is no"),
@@ -147,6 +149,13 @@ def test_each_wrong_argument_gets_its_sentence(options: dict[str, Any], sentence
     """The sentence names the parameter, what it got and what it needs."""
     with written(TWO) as registry, pytest.raises(DynaclrError, match=sentence):
         index_of(registry, **options)
+
+
+@pytest.mark.parametrize("option", ["include_wells", "exclude_fovs"])
+def test_entries_that_can_be_gone_through_only_once_are_refused(option: str) -> None:
+    """They are spent when they have been checked, and would then restrict nothing."""
+    with written(TWO) as registry, pytest.raises(DynaclrError, match=f"{option} is <.*iterator.*>, but needs a list"):
+        index_of(registry, **{option: iter(["A/1"])})
 
 
 def test_only_fovs_that_are_used_must_hold_the_window() -> None:
@@ -334,6 +343,34 @@ def test_impossible_parents_are_logged_once(caplog: pytest.LogCaptureFixture) ->
     sentence = "experiment 'exp_alpha': made founders of 2 tracks whose parent does not start before them"
     assert [message for message in caplog.messages if "made founders" in message] == [sentence]
     assert index.tracks.query("experiment == 'exp_alpha'")["lineage_id"].nunique() == 4
+
+
+def test_impossible_parents_of_0_are_told_with_their_files(caplog: pytest.LogCaptureFixture) -> None:
+    """Once per experiment: where 0 means 'no parent', a track that begins after track 0 is no daughter of it."""
+    tracks = [
+        TrackDescription(track_id=0, frames=(1, 2)),
+        TrackDescription(track_id=1, frames=(0, 1), parent=0),
+        TrackDescription(track_id=2, frames=(2,), parent=0),
+    ]
+    alpha, beta = TWO.experiments
+    first, *others = alpha.wells
+    doubtful = replace(first, fovs=(replace(first.fovs[0], tracks=tuple(tracks)), *first.fovs[1:]))
+    odd = replace(alpha, wells=(doubtful, *others), impossible_parents="founder")
+    for founder_parent in (None, 0):
+        caplog.clear()
+        changed = replace(odd, founder_parent=founder_parent)
+        with written(replace(TWO, experiments=(changed, beta))) as registry:
+            index = index_of(registry)
+            (path,) = (registry.get_experiment("exp_alpha").tracks_path / "A" / "1" / "0").glob("*.csv")
+        told = [message for message in caplog.messages if "with a parent of 0" in message]
+        sentence = (
+            "experiment 'exp_alpha': 1 tracking table with a parent of 0 that does not start before its daughter: "
+            f"{path}; if 0 means 'no parent' there, set `founder_parent: 0` for the experiment, since other tracks "
+            "with a parent of 0 stay daughters"
+        )
+        assert told == ([sentence] if founder_parent is None else [])
+        lineages = index.tracks.query("fov_name == 'A/1/0' and experiment == 'exp_alpha'")["lineage_id"].nunique()
+        assert lineages == (2 if founder_parent is None else 3)
 
 
 def test_rows_tell_organelle_date_and_moi_of_their_experiment() -> None:

@@ -565,15 +565,19 @@ def test_a_read_only_store_is_one_sentence() -> None:
 
 
 def test_voxels_that_are_no_numbers_are_named() -> None:
-    """NaN and infinity are counted by FOV and channel, after all FOVs have been seen."""
+    """NaN and infinity are counted by FOV and channel, after all FOVs have been seen; stores often share a name."""
     with tempfile.TemporaryDirectory() as folder:
         registry = _open(folder)
         before = _metadata(registry)
         pixels = _pixels(registry)
         pixels["A/1/0"][0, 1, 0, :, 0] = np.nan
         pixels["B/1/1"][1, 0, 0, 0, 0] = np.inf
-        sentence = "A/1/0 4 in channel 'GFP' that are NaN or infinite; position B/1/1 1 in channel 'Phase3D'"
-        with pytest.raises(DynaclrError, match=sentence):
+        store = registry.get_experiment("exp_alpha").data_path.resolve()
+        sentence = (
+            f"store {str(store)!r} has: position A/1/0 4 in channel 'GFP' that are NaN or infinite; "
+            "position B/1/1 1 in channel 'Phase3D'"
+        )
+        with pytest.raises(DynaclrError, match=re.escape(sentence)):
             compute_statistics(registry, progress=False)
         assert _metadata(registry) == before
 

@@ -211,6 +211,7 @@ def test_impossible_parents_become_founders_or_an_error(tracks: list[tuple[int, 
         return
     checked = check(table(rows), impossible_parents="founder")
     assert checked.impossible_parents == len(impossible)
+    assert checked.impossible_zeros == sum(stated[i] == 0 for i in impossible)
     assert parents_of(checked) == {i: -1 if i in impossible else p for i, p in stated.items()}
     if impossible:
         names_zero = any(stated[i] == 0 for i in impossible)
@@ -332,6 +333,10 @@ WRONG_FILES = {
         "track_id,t,y,x,id,parent_id\n1,0,1,1,1,-1\n2,0,1,1,2,-1\n2,1,1,1,3,1\n",
         r"parent_id needs to name .* of another track in a track's first row only, but track 2 has 1 later \(row 4\)",
     ),
+    "late parent_id 0": (
+        "track_id,t,y,x,id,parent_id\n1,0,1,1,0,0\n1,1,1,1,1,0\n3,1,1,1,4,0\n3,2,1,1,5,1\n3,3,1,1,6,0\n",
+        r"first row only, but track 3 has 0 later; if 0 means 'no parent' .* `founder_parent: 0` .*\(row 6\)",
+    ),
     "impossible parent_id": (
         "track_id,t,y,x,id,parent_id\n1,3,1,1,7,-1\n2,1,1,1,8,7\n",
         r"parent_id 7 of track 2 means track 1, which starts at t=3",
@@ -395,6 +400,14 @@ def test_zero_is_a_parent_where_it_can_be() -> None:
     ambiguous = HEAD + "0,2,1,1,\n5,1,1,1,0\n"
     assert parents_of(csv(ambiguous, founder_parent=0)) == {0: -1, 5: -1}
     assert csv(ambiguous, impossible_parents="founder").impossible_parents == 1
+
+
+def test_zero_in_all_rows_can_mean_no_parent() -> None:
+    """Where rows name rows, there is a row 0, and every row of a founder has 0, the error's way out is one."""
+    text = "track_id,t,y,x,id,parent_id\n1,0,1,1,0,0\n2,1,1,1,1,0\n2,2,1,1,2,0\n"
+    with pytest.raises(TracksError, match=r"but track 2 has 0 later; .* set `founder_parent: 0` .*\(row 4\)"):
+        csv(text)
+    assert parents_of(csv(text, founder_parent=0)) == {1: -1, 2: -1}
 
 
 def test_parent_track_id_wins_over_row_identities() -> None:
