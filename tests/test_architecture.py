@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {"dynaclr": ROOT / "src" / "dynaclr", "dynaclr_strategies": ROOT / "strategies" / "dynaclr_strategies"}
 
 # Each tower from its lowest floor up; within a floor, a module may import those named before it.
-GROUND = [["errors", "checks", "exact", "randomness", "wording"]]
+GROUND = [["errors", "checks", "exact", "paths", "randomness", "wording"]]
 TABLES = [
     ["files", "tau_sampling", "plate", "fields", "config", "store_checks", "experiment"],
     ["sorted_keys", "lineage", "tracks", "fovs", "observations", "index"],
@@ -35,7 +35,8 @@ ROOF = [
     ["loader", "splits", "trainers", "on_device", "stages", "datamodule"],
     ["report", "report.batches", "report.embeddings"],
     ["demo.movies", "demo.run", "demo"],
-    ["cli", "cli.interruption", "cli.sentences", "cli.main", "cli.simple", "cli.training", "cli.batches", "__main__"],
+    ["cli", "cli.interruption", "cli.sentences", "cli.main", "cli.simple"],
+    ["cli.checkpoints", "cli.training", "cli.batches", "__main__"],
 ]
 MARKERS = ["", "cascade"]  # packages whose __init__ only documents
 

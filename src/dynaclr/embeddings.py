@@ -21,6 +21,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 
 from dynaclr.checks import truth
 from dynaclr.errors import DynaclrError
+from dynaclr.paths import expanded
 from dynaclr.wording import counted
 
 __all__ = ["EmbeddingWriter", "read_embeddings"]
@@ -59,7 +60,7 @@ class EmbeddingWriter(BasePredictionWriter):
     ) -> None:
         super().__init__(write_interval="batch")
         self.notes = dict(notes or {})
-        self.path = Path(path).expanduser()
+        self.path = expanded(path)
         self.overwrite = truth("overwrite", overwrite)
         self._batches: list[AnnData] = []
         self._origin: dict[str, str] = {}
@@ -157,6 +158,7 @@ class EmbeddingWriter(BasePredictionWriter):
         whole, replaced = draft / "whole.zarr", draft / "replaced.zarr"
         draft.mkdir(parents=True, exist_ok=True)
         rows = _in_order(_joined(tables))
+        _warn_of_what_is_not_finite(rows)
         rows.uns["dynaclr"] = {**self.notes, "version": version("dynaclr"), **self._origin}
         _write(rows, whole)
         if os.path.lexists(self.path):
@@ -246,6 +248,17 @@ def _in_order(table: AnnData) -> AnnData:
         raise DynaclrError(f"two observations would have the name {repeated[0]!r}: rename an experiment or a FOV")
     obs = obs.drop(columns=_ORDER).set_index(names)
     return AnnData(X=table.X[rows], obs=obs, obsm={"X_projections": table.obsm["X_projections"][rows]})
+
+
+def _warn_of_what_is_not_finite(rows: AnnData) -> None:
+    """Name the first observation that the encoder made no numbers of: a single one spoils what is fitted to all."""
+    features, projections = np.asarray(rows.X), np.asarray(rows.obsm["X_projections"])
+    bad = np.flatnonzero(~(np.isfinite(features).all(axis=1) & np.isfinite(projections).all(axis=1)))
+    if bad.size:
+        _log.warning(
+            "%s of %d, the first of them %s, have embeddings that are not finite: look for pixels that are not",
+            *(counted(int(bad.size), "observation"), rows.n_obs, rows.obs_names[bad[0]]),
+        )
 
 
 def _origin(checkpoint: str | os.PathLike[str] | None) -> dict[str, str]:

@@ -14,6 +14,7 @@ import yaml
 from dynaclr.config import Draft, ExperimentConfig, draft_experiment, json_schema, read_drafts
 from dynaclr.errors import DynaclrError, RegistryError, did_you_mean
 from dynaclr.files import read_yaml, write_atomically
+from dynaclr.paths import expanded
 from dynaclr.plate import Position
 from dynaclr.store_checks import open_stores
 from dynaclr.tau_sampling import frames_in_range
@@ -83,7 +84,8 @@ class ExperimentRegistry:
         Parameters
         ----------
         path
-            A file with the one key ``experiments``; relative paths in it are relative to its folder.
+            A file with the one key ``experiments``, with ``~`` for the home folder; relative paths in it are relative
+            to its folder.
 
         Returns
         -------
@@ -99,7 +101,7 @@ class ExperimentRegistry:
         """
         drafts = read_drafts(read_yaml(path), str(path))
         registry = cls.__new__(cls)
-        registry._open([_anchored(draft, Path(path).absolute().parent) for draft in drafts])  # noqa: SLF001
+        registry._open([_anchored(draft, expanded(path).absolute().parent) for draft in drafts])  # noqa: SLF001
         return registry
 
     def to_yaml(self, path: str | os.PathLike[str]) -> None:

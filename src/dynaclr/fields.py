@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from dynaclr.checks import is_whole
 from dynaclr.errors import did_you_mean
+from dynaclr.paths import expanded
 
 
 def refuse(*problems: str) -> None:
@@ -42,10 +43,7 @@ def _path(value: Any) -> Any:
     """Let paths pass, with ``~`` for the home folder."""
     if not isinstance(value, (str, Path)) or not str(value).strip() or "\0" in str(value):
         refuse(f"is {value!r}, but needs a path{_yaml_trap(value)}")
-    try:
-        return Path(value).expanduser()
-    except RuntimeError:  # ~nobody: the user has no home, so the path is looked up as it is written
-        return Path(value)
+    return expanded(value)
 
 
 def _number(value: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from dynaclr.errors import DynaclrError
+from dynaclr.paths import expanded
 
 VERBATIM_KEYS = frozenset({"date"})
 """Keys whose scalar keeps the text that the user typed: 05062019 and 2019-06-05 are texts, not numbers."""
@@ -71,7 +72,7 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
     Parameters
     ----------
     path
-        The file.
+        The file, with ``~`` for the home folder.
 
     Returns
     -------
@@ -84,7 +85,7 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
         If the file is missing or unreadable, is not YAML, or has a key twice in one mapping.
     """
     try:
-        with Path(path).open("rb") as file:
+        with expanded(path).open("rb") as file:
             return yaml.load(file, Loader=_CarefulLoader)  # noqa: S506  (a SafeLoader)
     except FileNotFoundError:
         raise DynaclrError(f"there is no file {str(path)!r}") from None

@@ -11,15 +11,29 @@ from dynaclr.encoder import ContrastiveEncoder
 from dynaclr.engine import ContrastiveModule
 from dynaclr.errors import DynaclrError
 
+_LIMITS = {"fit": "limit_train_batches", "validate": "limit_val_batches", "predict": "limit_predict_batches"}
+"""What a trainer calls the number of batches that a stage is about."""
 
-def check_trainer(trainer: Trainer) -> None:
+
+def check_trainer(trainer: Trainer, stage: str) -> None:
     """Refuse settings that would bring other batches than the user believes.
+
+    Parameters
+    ----------
+    trainer
+        The trainer.
+    stage
+        What it is to do: ``"fit"``, ``"validate"`` or ``"predict"``.
 
     Raises
     ------
     DynaclrError
-        If batches are to be repeated, rounded, or shared out over the ranks a second time.
+        If there are to be no batches, or if batches are to be repeated, rounded, or shared out over the ranks a second
+        time.
     """
+    limit = getattr(trainer, _LIMITS[stage])
+    if limit == 0:  # Lightning would skip the stage without a word
+        raise DynaclrError(f"{_LIMITS[stage]} is {limit!r}, but needs to be above 0: nothing would be done")
     precision = str(trainer.precision)
     if precision in ("16-true", "bf16-true"):
         raise DynaclrError(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dynaclr.errors import DynaclrError
+from dynaclr.paths import expanded
 
 __all__ = ["check_checkpoint", "check_weights", "load_weights"]
 
@@ -110,7 +111,7 @@ def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str
 
 
 def _is_in_parts(path: str | Path) -> bool:
-    return any((Path(path) / name).exists() for name in _PARTS)
+    return any((expanded(path) / name).exists() for name in _PARTS)
 
 
 def _read_state(path: str | Path) -> dict[str, Tensor]:
@@ -123,7 +124,7 @@ def _read_state(path: str | Path) -> dict[str, Tensor]:
 
 def _read(path: str | Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(expanded(path), map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DynaclrError(f"ckpt_path={str(path)!r} does not exist") from None
     except IsADirectoryError:

@@ -125,6 +125,25 @@ def test_fit_then_validate_then_predict(folder: Path, registry: Path) -> None:
     assert "exists: choose another name" in done.stderr
 
 
+def test_the_home_folder_may_be_written_as_everywhere(
+    folder: Path, registry: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A shell does not replace ``~`` in a file, nor behind ``=``; ``~nobody`` has no home and is no file either."""
+    (folder / "home").symlink_to(registry.parent)
+    monkeypatch.setenv("HOME", str(folder))
+    config = write_fit_config(folder, Path("~/home") / registry.name)
+    assert main(["fit", "--config=~/fit.yml"]) == 0
+    (checkpoint,) = folder.rglob("*.ckpt")
+    path = f"~/{checkpoint.relative_to(folder)}"
+    assert main(["predict", "--config", str(config), f"--ckpt_path={path}", "--output=~/e.zarr"]) == 0
+    assert read_embeddings(folder / "e.zarr").uns["dynaclr"]["checkpoint"] == str(checkpoint.resolve())
+    torch.save(torch.load(checkpoint, weights_only=True)["state_dict"], folder / "weights.pt")
+    assert main(["validate", "--config", str(config), "--model.init_args.ckpt_path=~/weights.pt"]) == 0
+    capsys.readouterr()
+    assert main(["preprocess", "~nobody-of-this-name/experiments.yml"]) == 2
+    assert errors_of(capsys) == ["dynaclr: error: there is no file '~nobody-of-this-name/experiments.yml'"]
+
+
 def test_a_run_without_a_logger_writes_no_configuration(folder: Path, registry: Path) -> None:
     """Without a log there is no folder of the run, and a config.yaml that lies around is the user's."""
     config = write_fit_config(folder, registry, trainer__logger=False, trainer__enable_checkpointing=False)
@@ -132,6 +151,10 @@ def test_a_run_without_a_logger_writes_no_configuration(folder: Path, registry: 
     assert main(["fit", "--config", str(config), f"--trainer.default_root_dir={folder}"]) == 0
     assert (folder / "config.yaml").read_text() == "mine"
     assert len(everything_in(folder)) == 2
+
+
+def _keep(folder: str) -> dict[str, Any]:
+    return {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"dirpath": folder}}
 
 
 def _flip(key: str) -> dict[str, Any]:
@@ -315,6 +338,7 @@ NO_LOG: dict[str, tuple[dict[str, Any], str]] = {
     "wells": ({"data__init_args__include_wells": ["Z/9"]}, "include_wells"),
     "planes": ({"data__init_args__z_range": [3, 1]}, "z_range needs 0 <= start < stop"),
     "precision": ({"trainer__precision": "16-true"}, "needs to be '16-mixed' or '32-true'"),
+    "no batch to train on": ({"trainer__limit_train_batches": 0}, "limit_train_batches is 0, but needs to be above 0"),
     "decay rate": ({"data__init_args__tau_decay_rate": float("nan")}, "tau_decay_rate is nan"),
     "cache": ({"data__init_args__cache_pool_bytes": -1}, "cache_pool_bytes=-1"),
     "weights of experiments": ({"data__init_args__experiment_weights": {"c": 1}}, "experiment_weights names 'c', but"),
@@ -325,6 +349,14 @@ NO_LOG: dict[str, tuple[dict[str, Any], str]] = {
     "stack": (
         {"data__init_args__z_range": [0, 9], f"{ENCODER}__init_args__in_stack_depth": 9},
         "z_range needs to lie inside every stack, got 0 to 9",
+    ),
+    "folder of checkpoints in a file": (
+        {"trainer__callbacks": [_keep(f"{__file__}/kept")]},
+        f"dirpath='{__file__}/kept' of ModelCheckpoint needs to be a folder that can be written to, but '{__file__}' c",
+    ),
+    "folder of checkpoints where nobody may write": (
+        {"trainer__callbacks": [_keep("/proc/kept")]},
+        "dirpath='/proc/kept' of ModelCheckpoint needs to be a folder that can be written to, but '/proc' cannot",
     ),
     "condition": ({"data__init_args__condition_ratio": {"nobody": 1}}, "condition_ratio"),
     "statistics": (
@@ -466,10 +498,21 @@ def test_a_file_that_is_no_configuration_is_named(
     assert "fit.yml" in line
 
 
+@pytest.mark.parametrize("command", ["fit", "batches"])
+def test_a_pipe_is_no_configuration(command: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It could be read only once: ``--config <(cat fit.yml)``."""
+    path = folder / "pipe"
+    os.mkfifo(path)
+    assert main([command, "--config", str(path)]) == 2
+    sentence = f"the configuration {str(path)!r} is a pipe, but needs to be a regular file"
+    assert errors_of(capsys) == [f"dynaclr: error: {sentence}"]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         ([], "predict needs --output"),
+        (["--output", "{folder}/e.zarr", "--trainer.limit_predict_batches=0"], "limit_predict_batches is 0, but needs"),
         (["--output", "{folder}/fit.yml"], "fit.yml' exists"),
         (["--output", "{folder}/fit.yml", "--overwrite=true"], "is no Zarr store, so it is not overwritten"),
         (["--overwrite", "--output", "{folder}/fit.yml"], "is no Zarr store, so it is not overwritten"),
@@ -518,6 +561,66 @@ def test_a_wrong_checkpoint_is_told_before_anything_is_written(
     assert everything_in(folder) == {config, path}
 
 
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        *(("fit", name) for name in ("best", "registry")),
+        *((command, name) for command in ("validate", "predict") for name in ("best", "last", "registry")),
+    ],
+)
+def test_a_name_without_a_checkpoint_is_told_before_anything_is_computed(
+    command: str, name: str, folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lightning would go on with random weights where it finds no last one; only a fit may look for some of them."""
+    config = write_fit_config(folder, registry)
+    words = ["--output", str(folder / "e.zarr")] if command == "predict" else []
+    assert main([command, "--config", str(config), "--ckpt_path", name, *words]) == 2
+    (line,) = errors_of(capsys)
+    sentence = f"ckpt_path={name!r} names no checkpoint that {command} can find: give the path of the file"
+    assert line == f"dynaclr: error: {sentence}"
+    # Which one is the last is looked up by the run itself, behind its log.
+    assert {path for path in everything_in(folder) if "lightning_logs" not in path.parts or name != "last"} == {config}
+
+
+def test_the_last_checkpoint_is_found_where_the_configuration_says(folder: Path, registry: Path) -> None:
+    """In the folder of a `ModelCheckpoint`; predict says which one it was."""
+    keeping = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint"}
+    keeping["init_args"] = {"dirpath": str(folder / "kept"), "save_last": True}  # type: ignore[assignment]
+    config = write_fit_config(folder, registry, trainer__callbacks=[keeping])
+    assert main(["fit", "--config", str(config)]) == 0
+    words = ["--config", str(config), "--ckpt_path", "last"]
+    assert main(["validate", *words]) == 0
+    assert main(["predict", *words, "--output", str(folder / "e.zarr")]) == 0
+    (last,) = (folder / "kept").glob("last.ckpt")
+    assert read_embeddings(folder / "e.zarr").uns["dynaclr"]["checkpoint"] == str(last)
+
+
+def test_a_fit_may_ask_for_the_last_checkpoint_before_there_is_one(folder: Path, registry: Path) -> None:
+    """So that a job which is started again and again may always be the same."""
+    config = write_fit_config(folder, registry)
+    assert main(["fit", "--config", str(config), "--ckpt_path", "last"]) == 0
+    assert list(folder.rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("memory://nowhere/last.ckpt", "does not exist"),
+        ("nothing://nowhere/last.ckpt", "cannot be reached: Protocol not known: nothing"),
+        ("hdfs://nowhere/last.ckpt", "cannot be reached: "),
+    ],
+)
+def test_an_address_without_a_checkpoint_is_one_sentence(
+    address: str, sentence: str, folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether nothing is there, or a package is missing to look."""
+    config = write_fit_config(folder, registry)
+    assert main(["validate", "--config", str(config), "--ckpt_path", address]) == 2
+    (line,) = errors_of(capsys)
+    assert line.startswith(f"dynaclr: error: ckpt_path={address!r} {sentence}")
+    assert everything_in(folder) == {config}
+
+
 def test_weights_alone_cannot_be_resumed(folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """To go on, a fit needs its optimizer's state, and says so; validation needs the weights only."""
     callback = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"save_weights_only": True}}
@@ -536,14 +639,14 @@ def test_weights_alone_cannot_be_resumed(folder: Path, registry: Path, capsys: p
 def test_what_others_say_of_a_mistake_is_a_sentence_too(
     folder: Path, registry: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Lightning has no best checkpoint in a new process, nor a metric to stop by without validation; MONAI no key."""
+    """Lightning has no checkpoint of a cluster's job, nor a metric to stop by without validation; MONAI no key."""
     stopping = {
         "class_path": "lightning.pytorch.callbacks.EarlyStopping",
         "init_args": {"monitor": "loss/val", "check_on_train_epoch_end": True},
     }
     flip = [_flip("ch_0"), _flip("ch_9")]  # behind a transform that may make channels, only trying tells
     for words, changes, sentence in (
-        (["validate", "--ckpt_path", "best"], {}, 'ckpt_path="best"'),
+        (["fit", "--ckpt_path", "hpc"], {}, 'ckpt_path="hpc"'),
         (["fit"], {"trainer__callbacks": [stopping], "data__init_args__val_experiments": []}, "metric `loss/val`"),
         (["fit"], {"data__init_args__augmentations": flip}, "Key `ch_9` of transform `RandFlipd`"),
     ):

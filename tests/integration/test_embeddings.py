@@ -218,6 +218,26 @@ def test_what_was_written_is_told(folder: Path, caplog: pytest.LogCaptureFixture
     assert caplog.messages[-1] == f"2 observations written to {folder / 'e.zarr'}"
 
 
+@pytest.mark.parametrize("part", ["features", "projections"])
+def test_embeddings_that_are_not_finite_are_told(folder: Path, part: str, caplog: pytest.LogCaptureFixture) -> None:
+    """How many, and of whom: they are written all the same, and spoil whatever is fitted to all rows."""
+
+    class Overflows(LightningModule):
+        def predict_step(self, batch: Any, batch_idx: int) -> Any:  # noqa: ARG002  (Lightning passes it)
+            prediction = {name: torch.ones(len(batch["index"]), 3) for name in ("features", "projections")}
+            prediction[part][batch["anchor"][:, 0, 0, 0, 0] > 1, -1] = float("inf")
+            return {**prediction, "index": batch["index"]}
+
+    _predict(EmbeddingWriter(folder / "e.zarr"), _batches(*[[_observation(track)] for track in (1, 2, 3)]), Overflows())
+    assert [message for message in caplog.messages if "finite" in message] == [
+        (
+            "2 observations of 3, the first of them exp_A/1/0_2_0, have embeddings that are not finite: look for "
+            "pixels that are not"
+        )
+    ]
+    assert read_embeddings(folder / "e.zarr").n_obs == 3
+
+
 class _Never(LightningModule):
     """A model that nobody may call."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -12,7 +13,11 @@ import pytest
 import torch
 import yaml
 from command_lines import write_fit_config
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from runs import write_two_experiments
+
+from dynaclr.cli.checkpoints import tell_checkpoints
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "configs" / "multi_experiment_fit.yml"
 
@@ -65,3 +70,17 @@ def test_an_interruption_loses_nothing(keeps: bool, tmp_path: Path) -> None:
     (path,) = (folder / "lightning_logs" / "version_1").rglob("last.ckpt")
     # The four that were left of seven, and none again.
     assert torch.load(path, weights_only=True)["global_step"] == 7
+
+
+def test_only_checkpoints_that_exist_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Lightning also names those that it could not write, and those of a resumed run that lie elsewhere."""
+    callback = ModelCheckpoint(dirpath=tmp_path)
+    trainer = Trainer(accelerator="cpu", callbacks=[callback], logger=False)
+    callback.best_model_path, callback.last_model_path = str(tmp_path / "best.ckpt"), str(tmp_path / "last.ckpt")
+    with caplog.at_level(logging.INFO, "dynaclr"):
+        tell_checkpoints(trainer)
+        (tmp_path / "last.ckpt").touch()
+        tell_checkpoints(trainer)
+    none, one = [record.getMessage() for record in caplog.records if record.name.startswith("dynaclr")]
+    assert none == f"There is no checkpoint at {tmp_path / 'best.ckpt'}, {tmp_path / 'last.ckpt'}."
+    assert one == f"Checkpoints: {os.path.relpath(tmp_path / 'last.ckpt')}"

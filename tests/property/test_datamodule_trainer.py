@@ -107,6 +107,20 @@ def test_a_trainer_that_overfits_is_refused() -> None:
         assert data.registry is data.train_sampler is None
 
 
+@pytest.mark.parametrize(("stage", "kind"), [("fit", "train"), ("validate", "val"), ("predict", "predict")])
+def test_a_trainer_that_has_nothing_to_do_is_refused(stage: str, kind: str) -> None:
+    """Lightning would end at once without a word; the batches of other stages may be none."""
+    limits = {f"limit_{name}_batches": 1.0 if name == kind else 0 for name in ("train", "val", "predict")}
+    with trained(make_trainer(**limits)) as data:
+        data.setup(stage)
+    for zero in (0, 0.0):
+        with trained(make_trainer(**{f"limit_{kind}_batches": zero})) as data:
+            with pytest.raises(DynaclrError) as caught:
+                data.setup(stage)
+            sentence = f"limit_{kind}_batches is {zero!r}, but needs to be above 0: nothing would be done"
+            assert str(caught.value) == sentence
+
+
 @pytest.mark.parametrize(("precision", "instead"), [("bf16-true", "bf16-mixed"), ("16-true", "16-mixed")])
 @pytest.mark.parametrize("stage", ["fit", "validate", "predict"])
 def test_a_trainer_that_rounds_raw_pixels_is_refused(stage: str, precision: str, instead: str) -> None:
@@ -284,29 +298,28 @@ def test_an_epoch_that_is_over_is_completed(processed: int, epoch: int, over: bo
 
 
 def test_what_is_drawn_depends_on_the_batch_and_the_rank() -> None:
-    """Seed, epoch, number of the batch, rank and view settle the seeds of a batch."""
+    """Seed, epoch, number of the batch and rank settle the seed of a batch."""
     with trained(make_trainer(), seed=7) as data:
         data.setup("fit")
         loop = data.trainer.fit_loop
         loop.epoch_progress.current.completed = loop.epoch_progress.current.processed = 3
         loop.epoch_loop.batch_progress.current.ready = 5
         assert data.trainer.current_epoch == 3
-        expected = keys(7, 3, "augmentation", 5, 0, [0, 1]).tolist()
-        assert data._draw_seeds(data.trainer) == {"anchor": expected[0], "positive": expected[1]}
+        assert data._draw_seed(data.trainer) == keys(7, 3, "augmentation", 5, 0)[0]
 
 
 @pytest.mark.parametrize("rank", [0, 1, 3])
 def test_each_rank_draws_for_itself(rank: int) -> None:
-    """The seeds of a batch are those of its rank, so that no two processes augment alike."""
+    """The seed of a batch is that of its rank, so that no two processes augment alike."""
     with trained(make_trainer(devices=2, num_nodes=2, strategy="ddp", use_distributed_sampler=False)) as data:
         data.setup("fit")
         environment = data.trainer.strategy.cluster_environment  # type: ignore[attr-defined]
         environment.set_global_rank(rank)
         try:
-            drawn = data._draw_seeds(data.trainer)
+            drawn = data._draw_seed(data.trainer)
         finally:
             environment.set_global_rank(0)  # Lightning keeps it process-wide
-    assert list(drawn.values()) == keys(0, 0, "augmentation", 0, rank, [0, 1]).tolist()
+    assert drawn == keys(0, 0, "augmentation", 0, rank)[0]
 
 
 def test_random_transforms_run_while_the_trainer_trains() -> None:

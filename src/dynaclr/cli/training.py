@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import traceback
 import warnings
 from argparse import ArgumentError
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,20 +18,19 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 import dynaclr
+from dynaclr.cli.checkpoints import FoundCheckpoint, check_folders, check_origin, is_local, tell_checkpoints
 from dynaclr.cli.sentences import ConfigurationError, plain_sentence, sentence_of_unknown
 from dynaclr.datamodule import MultiExperimentDataModule
 from dynaclr.embeddings import EmbeddingWriter
 from dynaclr.engine import ContrastiveModule
 from dynaclr.errors import DynaclrError, did_you_mean
 from dynaclr.files import read_yaml
-from dynaclr.weights import check_checkpoint, check_weights
+from dynaclr.paths import expanded
+from dynaclr.weights import check_weights
 
 __all__ = ["TrainingCLI", "fit", "predict", "run_training_cli", "validate"]
 
 _log = logging.getLogger(__name__)
-
-_NAMED_CHECKPOINTS = ("best", "last", "hpc", "registry")
-"""What Lightning finds by itself when a checkpoint is asked for by one of these words."""
 
 
 class _SaveFitConfig(SaveConfigCallback):
@@ -93,6 +92,8 @@ class TrainingCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the arguments, with a look at the files they name that says what is wrong with them."""
         for path in _config_paths(args):
+            if _is_pipe(path):  # it is read twice
+                raise ConfigurationError(f"the configuration {path!r} is a pipe, but needs to be a regular file")
             if not isinstance(content := read_yaml(path), dict):
                 raise ConfigurationError(f"the configuration {path!r} needs keys such as model, data and trainer")
             self._check_sections(args[0], content)
@@ -106,9 +107,11 @@ class TrainingCLI(LightningCLI):
         command = self.config.get("subcommand")
         if command:
             _check_numbers(self.config[command])
-        checkpoint = _local_checkpoint(self.config[command].get("ckpt_path") if command else None)
+        checkpoint = self.config[command].get("ckpt_path") if command else None
         if checkpoint is not None:  # Lightning opens it next
-            check_checkpoint(checkpoint, resumes=command == "fit")
+            check_origin(checkpoint, command)
+            if checkpoint.startswith("~"):  # predict notes which file it was
+                self.config[command]["ckpt_path"] = str(expanded(checkpoint))
 
     def _check_sections(self, command: str, content: dict[str, Any]) -> None:
         """Refuse sections that nobody reads: of those without content the parser says nothing."""
@@ -149,12 +152,16 @@ class TrainingCLI(LightningCLI):
             self.model.check_fit(trainer)
         if isinstance(data, MultiExperimentDataModule):
             data.prepare(str(self.subcommand), trainer, self.model)
+        if self.subcommand == "fit" and trainer.is_global_zero:
+            check_folders(trainer)
 
     def _check_weights(self) -> None:
         """Refuse a checkpoint of another model; of models that are not ours nobody knows what they make of one."""
-        checkpoint = _local_checkpoint(self._get(self.config, "ckpt_path"))
+        checkpoint = self._get(self.config, "ckpt_path")
         model = getattr(self, "model", None)
-        if checkpoint is not None and isinstance(model, ContrastiveModule) and model.strict_loading:
+        if checkpoint is None or not is_local(checkpoint):
+            return
+        if isinstance(model, ContrastiveModule) and model.strict_loading:
             check_weights(model, checkpoint)
 
     def make(self) -> None:
@@ -170,6 +177,8 @@ class TrainingCLI(LightningCLI):
             _save_together(trainer)
         if self._writer is not None:
             trainer.callbacks.append(self._writer)
+        if self.subcommand != "fit" and (name := self._get(self.config, "ckpt_path")) is not None:
+            trainer.callbacks.append(FoundCheckpoint(name, str(self.subcommand)))
         writes = any(isinstance(callback, EmbeddingWriter) for callback in trainer.callbacks)
         if self.subcommand == "predict" and not writes:
             raise ConfigurationError("predict needs --output, the AnnData Zarr store to write, such as embeddings.zarr")
@@ -181,7 +190,7 @@ class TrainingCLI(LightningCLI):
             super()._run_subcommand(subcommand)
         finally:
             if subcommand == "fit" and self.trainer.is_global_zero:
-                _tell_checkpoints(self.trainer)
+                tell_checkpoints(self.trainer)
 
     def _make_writer(self) -> EmbeddingWriter | None:
         path = self._get(self.config, "output")
@@ -204,16 +213,6 @@ def _save_together(trainer: Trainer) -> None:
             callback.save_on_exception = False
             if trainer.is_global_zero:
                 _log.info("save_on_exception is off, since several ranks would wait for each other.")
-
-
-def _tell_checkpoints(trainer: Trainer) -> None:
-    """Say which checkpoints there are, or that training has left none."""
-    kept = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-    paths = dict.fromkeys(path for each in kept for path in (each.best_model_path, each.last_model_path) if path)
-    if paths:
-        _log.info("Checkpoints: %s", ", ".join(path if "://" in path else os.path.relpath(path) for path in paths))
-    elif kept and trainer.global_step:
-        _log.warning("No checkpoint was written: the ModelCheckpoint callbacks had no occasion to.")
 
 
 def fit(arguments: Sequence[str]) -> None:
@@ -304,9 +303,10 @@ def _check_numbers(config: Any) -> None:
             raise ConfigurationError(f"trainer.{name}={value!r} needs to be above 0")
 
 
-def _local_checkpoint(path: str | None) -> str | None:
-    """Return the path of a checkpoint that is a file here, not one that Lightning finds by itself."""
-    return None if path in _NAMED_CHECKPOINTS or "://" in str(path) else path
+def _is_pipe(path: str) -> bool:
+    with suppress(OSError):  # what is wrong with it is said where it is read
+        return expanded(path).is_fifo()
+    return False
 
 
 def _config_paths(arguments: Sequence[str]) -> list[str]:
