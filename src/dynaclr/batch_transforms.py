@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -17,6 +18,10 @@ from dynaclr.errors import DynaclrError
 from dynaclr.randomness import keys
 from dynaclr.transforms.base import BatchTransform, centre_window
 
+_log = logging.getLogger(__name__)
+
+# Those of `monai.transforms.utility` mostly look at no pixels.
+_OF_SINGLE_IMAGES = tuple(f"monai.transforms.{name}." for name in ("croppad", "intensity", "smooth_field", "spatial"))
 _OURS = frozenset(getattr(ours, name) for name in ours.__all__)
 Sample = dict[str, Any]
 Transform = Callable[[Sample], Sample]
@@ -31,7 +36,8 @@ class BatchTransforms:
     normalizations
         Run on every batch; the keys are ``ch_0, ch_1, ...`` by source position.
     augmentations
-        Run in training after the normalizations; anchor and positive get independent draws.
+        Run in training after the normalizations; anchor and positive get independent draws. Where all transforms are
+        this package's, both go through them at once.
     final_yx_patch_size
         Height and width in pixels to crop to, in the centre, after the augmentations; what is cropped away is not
         worked on where that makes no difference to the rest.
@@ -56,22 +62,24 @@ class BatchTransforms:
         self.final_yx_patch_size = final_yx_patch_size
         self.dropout = dropout
         self._randomizable = [t for t in self.steps if isinstance(t, Randomizable)]
+        # Ours draw for each sample; one of somebody else's may draw once for all that it is given.
+        self._views_at_once = all(type(step) in _OURS for step in self.steps)
 
     @torch.no_grad()
-    def __call__(self, batch: dict[str, Any], training: bool, seeds: Mapping[str, int] | None = None) -> dict[str, Any]:
+    def __call__(self, batch: dict[str, Any], training: bool, seed: int | None = None) -> dict[str, Any]:
         """Return the transformed batch; the one passed in is not changed.
 
         Parameters
         ----------
         batch
-            With ``anchor`` and perhaps ``positive``, tensors ``(B, C, Z, Y, X)``, and ``anchor_norm_meta`` and
-            ``positive_norm_meta``.
+            With ``anchor`` and perhaps ``positive``, tensors ``(B, C, Z, Y, X)`` of one shape, and ``anchor_norm_meta``
+            and ``positive_norm_meta``.
         training
             Whether to augment and to drop channels.
-        seeds
-            For ``anchor`` and ``positive``, what torch's generator of the CPU begins with while they are transformed;
-            afterwards it is where it was. MONAI's random transforms, which draw from generators of their own, begin
-            with numbers that follow from it. Without, all draw from their generators as they are.
+        seed
+            What torch's generator of the CPU begins with; afterwards it is where it was. MONAI's random transforms,
+            which draw from generators of their own, begin with numbers that follow from it. Without, all draw from
+            their generators as they are.
 
         Returns
         -------
@@ -87,13 +95,16 @@ class BatchTransforms:
         transformed = dict(batch)
         # Nobody else switches it: a data module is no nn.Module that a trainer sets to eval.
         self.dropout.train(training)
-        with nullcontext() if seeds is None else torch.random.fork_rng(devices=[]):
-            for key in (key for key in ("anchor", "positive") if key in batch):
-                if seeds is not None:
-                    self._draw_from(seeds[key])
-                norm_meta = batch[f"{key}_norm_meta"]
-                patches = _transformed(batch[key], norm_meta, transforms, self.final_yx_patch_size)
-                transformed[key] = self.dropout(patches)
+        views = [key for key in ("anchor", "positive") if key in batch]
+        with nullcontext() if seed is None else torch.random.fork_rng(devices=[]):
+            if seed is not None:
+                self._draw_from(seed)
+            # At once where that is the same: small operations cost as much for two views as for one.
+            for some in [views] if self._views_at_once else [[view] for view in views]:
+                patches = [batch[view] for view in some]
+                norm_meta = [meta for view in some for meta in batch[f"{view}_norm_meta"]]
+                seen = self.dropout(_transformed(patches, norm_meta, transforms, self.final_yx_patch_size))
+                transformed |= dict(zip(some, seen.split([len(each) for each in patches]), strict=True))
         return transformed
 
     @property
@@ -135,6 +146,16 @@ class BatchTransforms:
             if not isinstance(step, BatchTransform):
                 return
 
+    def warn_of_single_image_transforms(self) -> None:
+        """Warn of MONAI's own transforms, which are made for one image and take a batch for one of many channels."""
+        for step in self.steps:
+            if type(step).__module__.startswith(_OF_SINGLE_IMAGES) and not hasattr(step, "transforms"):
+                _log.warning(
+                    "%s of MONAI takes a batch for a single image with a channel for each sample: what it draws or "
+                    "measures is the same for all samples, and the axes that it counts are Z, Y and X",
+                    type(step).__name__,
+                )
+
     @property
     def keep_shapes(self) -> bool:
         """Whether channels and slices stay as many as there are: ours see to that, of others nobody knows."""
@@ -164,11 +185,11 @@ def _listed(transforms: Sequence[Transform], name: str) -> tuple[Transform, ...]
 
 
 def _transformed(
-    patches: Tensor, norm_meta: list[Any], transforms: Sequence[Transform], size: tuple[int, int]
+    patches: Sequence[Tensor], norm_meta: list[Any], transforms: Sequence[Transform], size: tuple[int, int]
 ) -> Tensor:
-    """Return the centres of patches ``(B, C, Z, Y, X)`` after transforms that know channels by name."""
-    names = [f"ch_{i}" for i in range(patches.shape[1])]
-    sample: Sample = {name: patches[:, i : i + 1] for i, name in enumerate(names)}
+    """Return the centres of all patches ``(B, C, Z, Y, X)`` after transforms that know channels by name."""
+    names = [f"ch_{i}" for i in range(patches[0].shape[1])]
+    sample: Sample = {name: _joined([some[:, i : i + 1] for some in patches]) for i, name in enumerate(names)}
     sample["norm_meta"] = norm_meta
     for step in _with_crop(transforms, names, size):
         sample = step(sample)
@@ -177,6 +198,10 @@ def _transformed(
             raise DynaclrError(f"transforms need to keep the keys {names}, but {step!r} lost {missing}")
     # MONAI's transforms return tensors of a kind of their own, which would slow every operation of the encoder.
     return torch.cat([sample[name] for name in names], dim=1).as_subclass(Tensor)
+
+
+def _joined(patches: list[Tensor]) -> Tensor:
+    return patches[0] if len(patches) == 1 else torch.cat(patches)  # nothing is copied for nothing
 
 
 def _with_crop(transforms: Sequence[Transform], names: list[str], size: tuple[int, int]) -> list[Transform]:

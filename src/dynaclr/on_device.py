@@ -51,9 +51,8 @@ class TransformsOnDevice(LightningDataModule, ABC):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002  (Lightning passes it)
         """Transform a batch, with everything random only while the trainer trains.
 
-        What is drawn depends on `seed`, epoch, number of the batch in the epoch, rank and view (anchor or positive)
-        alone: ranks draw differently, a resumed run draws what the uninterrupted one does, and torch's global generator
-        stays where it is.
+        What is drawn depends on `seed`, epoch, number of the batch in the epoch and rank alone: ranks draw differently,
+        a resumed run draws what the uninterrupted one does, and torch's global generator stays where it is.
 
         Lightning also passes the model's example input through here; that is no batch and stays as it is.
         """
@@ -61,13 +60,12 @@ class TransformsOnDevice(LightningDataModule, ABC):
             return batch
         if self.trainer is None or not self.trainer.training:
             return self.transforms(batch, training=False)
-        return self.transforms(batch, training=True, seeds=self._draw_seeds(self.trainer))
+        return self.transforms(batch, training=True, seed=self._draw_seed(self.trainer))
 
-    def _draw_seeds(self, trainer: Trainer) -> dict[str, int]:
+    def _draw_seed(self, trainer: Trainer) -> int:
         """Return what the random transforms of the batch that is being transferred draw from."""
         number = number_in_transfer(trainer)
-        views = keys(self.seed, trainer.current_epoch, "augmentation", number, trainer.global_rank, [0, 1])
-        return dict(zip(("anchor", "positive"), views.tolist(), strict=True))
+        return int(keys(self.seed, trainer.current_epoch, "augmentation", number, trainer.global_rank)[0])
 
 
 def _is_batch(batch: Any) -> bool:

@@ -223,7 +223,7 @@ class PatchReader:
         return ts.open(spec, open=True, read=True, context=self._context)
 
     def _source(self, image: Image, future: ts.Future[ts.TensorStore]) -> ts.TensorStore:
-        """Return what is ever read of an array, as float32: the planes of the source channels."""
+        """Return what is ever read of an array, as float32 and counted from 0: the planes of the source channels."""
         import tensorstore as ts
 
         try:

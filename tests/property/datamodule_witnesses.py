@@ -405,25 +405,29 @@ class UnseededDraws(MultiExperimentDataModule):
 class OneSeedForBothViews(MultiExperimentDataModule):
     """Does to the positive what it does to the anchor."""
 
-    def _draw_seeds(self, trainer: Trainer) -> dict[str, int]:
-        return dict.fromkeys(("anchor", "positive"), super()._draw_seeds(trainer)["anchor"])
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Transform each view alone, from the same seed."""
+        views = {key: batch[key] for key in ("anchor", "positive") if key in batch}
+        for key, view in views.items():
+            one = {"anchor": view, "anchor_norm_meta": batch[f"{key}_norm_meta"]}
+            batch = batch | {key: super().on_after_batch_transfer(one, dataloader_idx)["anchor"]}
+        return batch
 
 
 @witness("noise-drawn-anew", NOISY)
 class SameDrawsEveryEpoch(MultiExperimentDataModule):
     """Forgets the epoch when it seeds."""
 
-    def _draw_seeds(self, trainer: Trainer) -> dict[str, int]:
-        number = number_in_transfer(trainer)
-        return {"anchor": self.seed + 2 * number, "positive": self.seed + 2 * number + 1}
+    def _draw_seed(self, trainer: Trainer) -> int:
+        return self.seed + number_in_transfer(trainer)
 
 
 @witness("another-seed-other-batches", NOISY)
 class DrawsWithoutTheSeed(MultiExperimentDataModule):
     """Draws the same noise whatever the seed."""
 
-    def _draw_seeds(self, _: Trainer) -> dict[str, int]:
-        return {"anchor": 1, "positive": 2}
+    def _draw_seed(self, _: Trainer) -> int:
+        return 1
 
 
 @witness("another-seed-other-batches", NOISY)

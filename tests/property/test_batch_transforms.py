@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from made_batches import raw_batch
-from monai.transforms import Compose, RandShiftIntensityd
+from monai.transforms import Compose, Identityd, OneOf, RandShiftIntensityd
 from torch import Tensor
 
 from dynaclr.augment import ChannelDropout
@@ -104,20 +104,32 @@ def test_transforms_run_in_order_and_leave_the_raw_batch_alone() -> None:
     assert all(torch.equal(batch[key], value) for key, value in before.items())
 
 
-def test_anchor_and_positive_get_independent_draws() -> None:
-    """In dropout and in augmentation alike."""
+def _noisy(sample: dict[str, Any]) -> dict[str, Any]:
+    """Draw once for all samples, as transforms that know nothing of batches do."""
+    return {**sample, "ch_0": sample["ch_0"] + torch.rand(())}
 
-    def noisy(sample: dict[str, Any]) -> dict[str, Any]:
-        return {**sample, "ch_0": torch.rand_like(sample["ch_0"])}
 
-    transforms = BatchTransforms([], [noisy], (9, 9), ChannelDropout([1], 0.5))
+ONE_DRAW = {
+    "ours": RandScaleIntensityd(["ch_0"], prob=1.0),
+    "another's": _noisy,
+    "one of ours": OneOf([RandScaleIntensityd(["ch_0"], prob=1.0, factors=(n, n)) for n in range(99)]),
+    "monai's": RandShiftIntensityd(["ch_0"], offsets=1.0, prob=1.0),
+}
+
+
+@pytest.mark.parametrize("noise", ONE_DRAW.values(), ids=ONE_DRAW)
+@pytest.mark.parametrize("seeds", [[None] * 20, range(20)], ids=["unseeded", "seeded"])
+def test_anchor_and_positive_get_independent_draws(noise: Any, seeds: Sequence[int | None]) -> None:
+    """In augmentation and in dropout alike, also of what draws once for all the samples that it is given.
+
+    By chance one of 99 choices is the same in all 20 batches once in 10**39 times, and all 64 coins once in 10**19.
+    """
+    transforms = BatchTransforms([], [noise], (9, 9), ChannelDropout([1], 0.5))
     batch = {**raw_batch(64), "positive": raw_batch(64)["anchor"]}
-    torch.manual_seed(0)
-    trained = transforms(batch, training=True)
-    assert not torch.equal(trained["anchor"][:, 0], trained["positive"][:, 0])
-    kept = [trained[key][:, 1].flatten(1).any(1) for key in ("anchor", "positive")]
+    batches = [transforms(batch, training=True, seed=seed) for seed in seeds]
+    assert any(not torch.equal(trained["anchor"][0, 0], trained["positive"][0, 0]) for trained in batches)
+    kept = [batches[0][key][:, 1].flatten(1).any(1) for key in ("anchor", "positive")]
     assert not torch.equal(*kept)
-    assert all(10 < int(mask.sum()) < 54 for mask in kept)
 
 
 def test_statistics_reach_the_transforms_of_their_own_crop() -> None:
@@ -141,47 +153,45 @@ def test_a_transform_that_loses_a_channel_is_named() -> None:
         BatchTransforms([loses], [], (9, 9), ChannelDropout([]))(raw_batch(1), training=False)
 
 
-def test_seeds_decide_what_is_drawn_and_the_global_generator_stays() -> None:
-    """The same seeds draw the same, each view its own, dropout included."""
+def test_a_seed_decides_what_is_drawn_and_the_global_generator_stays() -> None:
+    """The same seed draws the same, each view its own, dropout included."""
     noise = RandGaussianNoised(["ch_0"], prob=1.0)
     transforms, batch = BatchTransforms([], [noise], (9, 9), ChannelDropout([1], 0.5)), raw_batch(32)
     before = torch.get_rng_state()
-    seeds = [{"anchor": 1, "positive": 2}, {"anchor": 1, "positive": 2}, {"anchor": 2, "positive": 1}]
-    first, again, swapped = (transforms(batch, training=True, seeds=one) for one in seeds)
+    first, again, other = (transforms(batch, training=True, seed=seed) for seed in (1, 1, 2))
+    transforms({key: value for key, value in batch.items() if "positive" not in key}, training=True, seed=3)
     assert torch.equal(torch.get_rng_state(), before)
     for key in ("anchor", "positive"):
         assert torch.equal(first[key], again[key])
-        assert not torch.equal(first[key][:, 0], swapped[key][:, 0])
+        assert not torch.equal(first[key][:, 0], other[key][:, 0])
     dropped = {key: (first[key][:, 1] == 0).flatten(1).all(1) for key in ("anchor", "positive")}
     assert not torch.equal(dropped["anchor"], dropped["positive"])
 
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["alone", "composed"])
-def test_monais_random_transforms_follow_the_seeds_too(wrapped: bool) -> None:
+def test_monais_random_transforms_follow_the_seed_too(wrapped: bool) -> None:
     """They draw from generators of their own, which begin anywhere: two runs of one seed would differ."""
 
-    def shifts(seeds: dict[str, int], keys: list[str]) -> Tensor:
+    def shifts(seed: int, keys: list[str]) -> Tensor:
         steps = [RandShiftIntensityd([key], offsets=1.0, prob=1.0) for key in keys]
         transforms = BatchTransforms([], [Compose(steps)] if wrapped else steps, (9, 9), ChannelDropout([]))
         batch = raw_batch(2)
-        transforms(batch, training=True)  # without seeds, anywhere
-        trained = transforms(batch, training=True, seeds=seeds)
+        transforms(batch, training=True)  # without a seed, anywhere
+        trained = transforms(batch, training=True, seed=seed)
         assert {type(trained[view]) for view in ("anchor", "positive")} == {Tensor}, "not of MONAI's own kind"
         return torch.stack([(trained[view] - batch[view])[0, :, 0, 0, 0] for view in ("anchor", "positive")])
 
-    first = shifts({"anchor": 1, "positive": 2**63}, ["ch_0", "ch_1"])
-    assert torch.equal(first, shifts({"anchor": 1, "positive": 2**63}, ["ch_0", "ch_1"]))
-    torch.testing.assert_close(first.flip(0), shifts({"anchor": 2**63, "positive": 1}, ["ch_0", "ch_1"]))
-    assert len(first.unique()) == 4, "two transforms, or two views, draw alike"
+    first, other = (shifts(seed, ["ch_0", "ch_1"]) for seed in (1, 2**63))
+    assert torch.equal(first, shifts(1, ["ch_0", "ch_1"]))
+    assert len(torch.cat([first, other]).unique()) == 8, "two transforms, two views or two seeds draw alike"
 
 
-def _after_all(batch: dict[str, Any], transforms: list[Any], size: tuple[int, int]) -> Tensor:
-    """Return the anchors as the words have it: every transform on whole patches, one after the other, then the crop."""
-    anchor = batch["anchor"]
-    sample = {"ch_0": anchor[:, :1], "ch_1": anchor[:, 1:], "norm_meta": batch["anchor_norm_meta"]}
+def _after_all(patches: Tensor, norm_meta: list[Any], transforms: list[Any], size: tuple[int, int]) -> Tensor:
+    """Return patches as the words have it: every transform on whole ones, one after the other, then the crop."""
+    sample = {"ch_0": patches[:, :1], "ch_1": patches[:, 1:], "norm_meta": norm_meta}
     for transform in transforms:
         sample = transform(sample)
-    top, left = (anchor.shape[-2] - size[0]) // 2, (anchor.shape[-1] - size[1]) // 2
+    top, left = (patches.shape[-2] - size[0]) // 2, (patches.shape[-1] - size[1]) // 2
     both = torch.cat([sample["ch_0"], sample["ch_1"]], dim=1)
     return both[..., top : top + size[0], left : left + size[1]]
 
@@ -191,18 +201,24 @@ def _after_all(batch: dict[str, Any], transforms: list[Any], size: tuple[int, in
 def test_cropping_early_changes_no_voxel(
     last: str | None, data: st.DataObject, depth: int, height: int, width: int
 ) -> None:
-    """What is not worked on is cropped away in the end: the rest is as if it came last, with the same dice."""
+    """What is not worked on is cropped away in the end: the rest is as if it came last, with the same dice.
+
+    Anchors and positives go through transforms of ours together, and through others one after the other.
+    """
     steps = [] if last is None else [st.lists(st.one_of(VOXELWISE, *WIDE.values()), max_size=2), st.tuples(WIDE[last])]
     transforms = [one for some in [*steps, st.lists(VOXELWISE, max_size=2)] for one in data.draw(some, label="next")]
     size = data.draw(st.tuples(st.integers(1, height), st.integers(1, width)), label="final size")
     batch = raw_batch(3)
-    batch["anchor"] = torch.rand(3, 2, depth, height, width, generator=torch.Generator().manual_seed(1))
+    patches = torch.rand(6, 2, depth, height, width, generator=torch.Generator().manual_seed(1))
+    batch["anchor"], batch["positive"] = patches[:3], patches[3:]
+    batch["positive_norm_meta"] = [{"ch_0": {"fov_statistics": {"mean": 2.0, "std": 4.0}}}] * 3
+    norm_meta = batch["anchor_norm_meta"] + batch["positive_norm_meta"]
+    groups = [slice(0, 3), slice(3, 6)] if _mirrored in transforms else [slice(0, 6)]
     torch.manual_seed(0)
-    expected = _after_all(batch, transforms, size)
-    del batch["positive"]
+    expected = torch.cat([_after_all(patches[some], norm_meta[some], transforms, size) for some in groups])
     torch.manual_seed(0)
-    seen = BatchTransforms([], transforms, size, ChannelDropout([]))(batch, training=True)["anchor"]
-    torch.testing.assert_close(seen, expected, rtol=1e-5, atol=1e-5)
+    seen = BatchTransforms([], transforms, size, ChannelDropout([]))(batch, training=True)
+    torch.testing.assert_close(torch.cat([seen["anchor"], seen["positive"]]), expected, rtol=1e-5, atol=1e-5)
 
 
 class Watched(BatchTransform):
@@ -245,7 +261,7 @@ def test_an_affine_transform_resamples_no_more_than_the_centre(monkeypatch: pyte
     batch = raw_batch(2)
     BatchTransforms([], [turn, noise], (5, 3), ChannelDropout([]))(batch, training=True)
     BatchTransforms([], [turn, _mirrored, noise], (5, 3), ChannelDropout([]))(batch, training=True)
-    assert sampled == [(2, 5, 3, 2)] * 2 + [(2, 9, 9, 2)] * 2
+    assert sampled == [(4, 5, 3, 2)] + [(2, 9, 9, 2)] * 2
 
 
 def test_patches_that_a_transform_made_too_small_are_refused() -> None:
@@ -257,6 +273,14 @@ def test_patches_that_a_transform_made_too_small_are_refused() -> None:
     for transforms in ([shrunk], [shrunk, RandAffined(["ch_0", "ch_1"], prob=1.0)]):
         with pytest.raises(DynaclrError, match=r"final_yx_patch_size is \(5, 5\), .* patches of \(4, 9\) pixels"):
             BatchTransforms([], transforms, (5, 5), ChannelDropout([]))(raw_batch(1), training=True)
+
+
+def test_transforms_for_single_images_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """MONAI's own, also in its containers; neither ours nor somebody's functions, nor what looks at no pixels."""
+    shift = RandShiftIntensityd(["ch_0"], offsets=1.0)
+    steps = [RandAffined(["ch_0"]), _mirrored, Identityd(["ch_0"]), Compose([shift, NormalizeSampled(["ch_0"])])]
+    BatchTransforms(steps, [], (2, 2), ChannelDropout([])).warn_of_single_image_transforms()
+    assert [message.split(" takes")[0] for message in caplog.messages] == ["RandShiftIntensityd of MONAI"]
 
 
 class Projected(NormalizeSampled):

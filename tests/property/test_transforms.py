@@ -29,6 +29,7 @@ from dynaclr.transforms import (
     RandGaussianSmoothd,
     RandScaleIntensityd,
     ScaleIntensityRangePercentilesd,
+    spatial,
 )
 from dynaclr.transforms.base import RandBatchTransform
 from dynaclr.transforms.spatial import affine_matrices, factors_of
@@ -314,6 +315,59 @@ def test_smoothing_keeps_constants_and_flat_axes(depth: int, sigma: float) -> No
     plane = noisy(2, 1, 1, 4, 4)
     along_z = RandGaussianSmoothd(["ch_0"], prob=1.0, sigma_x=(0, 0), sigma_y=(0, 0), sigma_z=(0, sigma))
     assert torch.equal(along_z({"ch_0": plane})["ch_0"], plane)
+
+
+@pytest.mark.parametrize("mean", [0.0, 3.0])
+@pytest.mark.parametrize("prob", [0.5, 1.0])
+def test_noise_is_added_to_the_image(mean: float, prob: float) -> None:
+    """The same noise as on nothing, in every channel another."""
+    volume = noisy(20, 2, 2, 5, 5)
+    alone, added = (
+        RandGaussianNoised(["ch_0"], prob=prob, mean=mean, std=0.5, generator=seeded(1))({"ch_0": image})["ch_0"]
+        for image in (torch.zeros_like(volume), volume)
+    )
+    torch.testing.assert_close(added, volume + alone)
+    assert not torch.equal(alone[:, 0], alone[:, 1])
+
+
+def test_affine_parameters_are_drawn_from_all_of_their_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each by itself. By chance a hundredth at one of the 30 ends stays empty once in 10**12 times."""
+    drawn: list[Tensor] = []
+    matrices: Callable[..., Tensor] = spatial.affine_matrices
+
+    def watched(parameters: Tensor, basis: Tensor) -> Tensor:
+        drawn.append(parameters)
+        return matrices(parameters, basis)
+
+    monkeypatch.setattr(spatial, "affine_matrices", watched)
+    ranges: list[Any] = [[1.0] * 3, [(0.1, 0.4)] * 6, [2.0] * 3, [0.3] * 3]
+    RandAffined(["ch_0"], 1.0, *ranges, generator=seeded())({"ch_0": torch.zeros(3000, 1, 2, 1, 1)})
+    low, high = torch.tensor([*[(-1.0, 1.0)] * 3, *[(0.1, 0.4)] * 6, *[(-2.0, 2.0)] * 3, *[(-0.3, 0.3)] * 3]).unbind(1)
+    shares = (drawn[0] - low) / (high - low)
+    assert shares.min() > -1e-6
+    assert shares.max() < 1 + 1e-6
+    assert (shares.amin(0) < 0.01).all()
+    assert (shares.amax(0) > 0.99).all()
+    assert torch.corrcoef(shares.T).fill_diagonal_(0).abs().max() < 0.2  # 11 standard deviations
+
+
+def test_the_default_dtype_may_change_between_making_and_using() -> None:
+    """Lightning's precisions set it while a model is made."""
+    affine, batch = RandAffined(["ch_0"], prob=1.0, rotate_range=1.0), {"ch_0": noisy(2, 1, 1, 5, 5)}
+    torch.set_default_dtype(torch.float64)
+    try:
+        turned = affine(batch)["ch_0"]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert turned.dtype == torch.float32
+
+
+def test_a_divisor_is_compared_as_it_divides() -> None:
+    """One that half precision rounds to zero would make infinities."""
+    norm_meta = [{"ch_0": {"fov_statistics": {"mean": 0.0, "std": std}}} for std in (1.0, 1e-9)]
+    batch = {"ch_0": torch.ones(2, 1, 1, 2, 2, dtype=torch.float16), "norm_meta": norm_meta}
+    with pytest.raises(DynaclrError, match=r"sample 1 has fov_statistics std=1e-09 .* above 0 in torch.float16"):
+        NormalizeSampled(["ch_0"])(batch)
 
 
 def test_noise_has_its_moments() -> None:

@@ -74,16 +74,13 @@ class NormalizeSampled(BatchTransform):
         if not isinstance(norm_meta, Sequence) or len(norm_meta) != len(volume):
             seen = f"{len(norm_meta)} entries" if isinstance(norm_meta, Sequence) else repr(norm_meta)
             raise DynaclrError(f"'norm_meta' of the batch must be a list of {len(volume)} entries, but is {seen}")
-        names = (self.subtrahend, self.divisor)
-        center, spread = torch.tensor(
-            [self._statistics(key, norm_meta, name) for name in names], dtype=volume.dtype
-        ).unbind(0)
+        stored = [self._statistics(key, norm_meta, name) for name in (self.subtrahend, self.divisor)]
+        center, spread = torch.tensor(stored, dtype=volume.dtype).unbind(0)
         unusable = (spread <= 0).nonzero()  # compared here, since a divisor may be 0 in the dtype of the volume only
         if len(unusable):
             i = int(unusable[0])
-            value = float(norm_meta[i][key][self.level][self.divisor])  # as in the store, not rounded
             raise DynaclrError(
-                f"sample {i} has {self.level} {self.divisor}={value!r} of {key!r}, but a divisor must be "
+                f"sample {i} has {self.level} {self.divisor}={float(stored[1][i])!r} of {key!r}, but a divisor must be "
                 f"above 0 in {volume.dtype}"
             )
         channels = volume.shape[1]

@@ -121,7 +121,9 @@ class RandAffined(RandBatchTransform):
         """Return the transformed volumes, or their centres."""
         chosen = self.choose(len(next(iter(volumes.values()), ())))
         low, high = self.ranges.unbind(1)
-        parameters = torch.lerp(low, high, self.fractions(len(chosen), len(self.ranges)))
+        parameters = torch.lerp(
+            low, high, self.fractions(len(chosen), len(self.ranges)).to(low)
+        )  # the default dtype may change
         moved: dict[str, Tensor] = {}
         for keys in _alike(volumes):
             window = WHOLE if size is None else centre_window(volumes[keys[0]].shape, size)
