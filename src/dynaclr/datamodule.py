@@ -232,25 +232,43 @@ class MultiExperimentDataModule(StageReader):
     # ------------------------------------------------------------------ checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """Return from what and how the training batches are drawn, for `load_state_dict` to compare with."""
+        """Return from what and how the training batches are drawn and read, for `load_state_dict` to compare with."""
         if self.train_sampler is None:
             return {}
-        self._written = dict(self.train_sampler.fingerprint)
-        return {"sampling": self._written}
+        self._written = {"sampling": dict(self.train_sampler.fingerprint), "reading": self._reading()}
+        return self._written
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Say in what the anchors or the options of sampling are not those of the checkpoint.
+        """Say in what the anchors or the options of sampling and reading are not those of the checkpoint.
 
-        From the end of an epoch a run may go on with others, so this is no error; from its middle it may not.
+        From the end of an epoch a run may go on with others, so this is no error; from its middle it may not with other
+        anchors or options of sampling.
         """
-        was = state_dict.get("sampling")
-        if self.train_sampler is None or not was or was == self._written:
+        if self.train_sampler is None or not state_dict or state_dict == self._written:
             return  # Lightning's BatchSizeFinder goes back to where this very run was
         _, rank = self._ranks(self.trainer)
-        if rank == 0 and (different := self.train_sampler.differences(was)):
+        reading = state_dict.get("reading", {})
+        different = self.train_sampler.differences(was) if (was := state_dict.get("sampling")) else []
+        different += [
+            f"{name} was {reading[name]!r} and is {value!r}"
+            for name, value in self._reading().items()
+            if name in reading and reading[name] != value
+        ]
+        if rank == 0 and different:
             logger.warning(
-                "The checkpoint was written with other anchors or other options of sampling: %s", ", ".join(different)
+                "The checkpoint was written with other anchors or options of sampling or reading: %s",
+                ", ".join(different),
             )
+
+    def _reading(self) -> dict[str, Any]:
+        """Return what decides positives and pixels, beside the anchors and who is in which batch."""
+        return {
+            "tau_range": list(self.tau_range),
+            "tau_decay_rate": self.tau_decay_rate,
+            "z_range": [self.z_range.start, self.z_range.stop],
+            "yx_patch_size": list(self.yx_patch_size),
+            "final_yx_patch_size": list(self.final_yx_patch_size),
+        }
 
     # ------------------------------------------------------------------ parts
 

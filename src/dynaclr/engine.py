@@ -71,7 +71,8 @@ class ContrastiveModule(LightningModule):
         How many batches of an epoch, and how many of each batch's samples, the images show; 0 for none.
     example_input_array_shape
         Shape ``(B, C, Z, Y, X)`` of the images for which Lightning's summary states the sizes of the layers; None to
-        leave sizes out. Channels and slices are those of a `ContrastiveEncoder`, whatever is written here.
+        leave sizes out. Channels and slices are those of a `ContrastiveEncoder`, whatever is written here; of another
+        encoder nobody knows what it takes, so with the default sizes are left out.
     ckpt_path
         A checkpoint whose weights to begin with. To resume a run instead, give the checkpoint to ``fit``.
 
@@ -174,8 +175,14 @@ class ContrastiveModule(LightningModule):
         self._log_samples("train")
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation's sample grid."""
+        """Log the validation's sample grid, and tell of a loss that no checkpoint should be chosen by."""
         self._log_samples("val")
+        loss = self.trainer.callback_metrics.get("loss/val")
+        if self.trainer.is_global_zero and loss is not None and not torch.isfinite(loss):
+            _log.warning(
+                "loss/val is %g: look for images of the experiments held out that are not finite after normalization",
+                float(loss),
+            )
 
     def _step(self, batch: Batch, batch_idx: int, stage: Stage) -> Tensor:
         _check_is_dictionary(batch)
@@ -354,4 +361,6 @@ def _example_input(encoder: nn.Module, shape: Sequence[int] | None) -> Tensor | 
         raise DynaclrError(f"example_input_array_shape={shape!r} needs five positive whole numbers (B, C, Z, Y, X)")
     if isinstance(encoder, ContrastiveEncoder):
         sizes[1:3] = encoder.in_channels, encoder.in_stack_depth
+    elif sizes == [1, 2, 15, 256, 256]:  # the default, which nobody chose for this encoder
+        return None
     return torch.zeros(sizes)

@@ -140,7 +140,7 @@ def entries_for(
         no mistake on this one, and its errors quote what the user wrote. Otherwise those that match nothing anywhere,
         so that the index refuses them.
     """
-    if entries is None or isinstance(entries, str) or set(names) == set(registry.names):
+    if entries is None or set(names) == set(registry.names):
         return entries
     known = set().union(*(fov.selectors for fov in all_fovs(registry)))
     return [entry for entry in entries if entry not in known] or KnownEntries(entries)
@@ -184,21 +184,30 @@ def _different(labels: pd.DataFrame) -> list[tuple[str, str]]:
     return list(labels.drop_duplicates().astype(str).itertuples(index=False, name=None))
 
 
-def warn_of_shared_images(index: MultiExperimentIndex, sampling: Mapping[str, Any]) -> None:
-    """Warn of FOVs that are in several experiments, where batches mix experiments.
+def mixes_experiments(sampling: Mapping[str, Any]) -> bool:
+    """Tell whether a training batch may hold anchors of several experiments.
+
+    Parameters
+    ----------
+    sampling
+        The options of `dynaclr.sampler.FlexibleBatchSampler`.
+    """
+    apart = "experiment" in as_columns(sampling["group_by"], "group_by")
+    return not apart or not sampling["experiment_aware"] or bool(sampling["leaky"])
+
+
+def warn_of_shared_images(index: MultiExperimentIndex, remedy: str) -> None:
+    """Warn of FOVs that are in several experiments, for batches that mix experiments.
 
     A lineage belongs to one experiment, so nothing else knows that such cells are the same.
 
     Parameters
     ----------
     index
-        What is trained on.
-    sampling
-        The options of `dynaclr.sampler.FlexibleBatchSampler`.
+        What the batches are from.
+    remedy
+        What keeps the experiments apart, for the end of the sentence.
     """
-    apart = "experiment" in as_columns(sampling["group_by"], "group_by")
-    if apart and sampling["experiment_aware"] and not sampling["leaky"]:
-        return
     owner: dict[tuple[Path, str], str] = {}
     shared = Counter[tuple[str, str]]()
     for experiment, fov_name in index.tracks[["experiment", "fov_name"]].drop_duplicates().astype(str).to_numpy():
@@ -209,6 +218,6 @@ def warn_of_shared_images(index: MultiExperimentIndex, sampling: Mapping[str, An
     for (first, second), count in shared.items():
         _logger.warning(
             "experiments %r and %r have %s of one store in common: a batch with both may hold one cell as its own "
-            "negative; leaky=0 with experiment_aware keeps them apart",
-            *(first, second, counted(count, "FOV")),
+            "negative; %s",
+            *(first, second, counted(count, "FOV"), remedy),
         )

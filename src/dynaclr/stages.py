@@ -15,12 +15,20 @@ from dynaclr.cascade.recipe import Axes
 from dynaclr.checks import whole, whole_pair
 from dynaclr.errors import DynaclrError
 from dynaclr.experiment import ExperimentRegistry
-from dynaclr.fovs import checked_z_range
+from dynaclr.fovs import check_entries, checked_z_range
 from dynaclr.index import MultiExperimentIndex
 from dynaclr.normalization import check_normalizations
 from dynaclr.on_device import TransformsOnDevice
 from dynaclr.sampler import FlexibleBatchSampler
-from dynaclr.splits import Split, check_anchors, check_weights, entries_for, split_experiments, warn_of_shared_images
+from dynaclr.splits import (
+    Split,
+    check_anchors,
+    check_weights,
+    entries_for,
+    mixes_experiments,
+    split_experiments,
+    warn_of_shared_images,
+)
 from dynaclr.tau_sampling import hours_range
 from dynaclr.trainers import check_encoder, check_trainer
 from dynaclr.transforms.base import Bounds
@@ -106,6 +114,8 @@ class StageReader(TransformsOnDevice):
         self.batch_size = whole("batch_size", batch_size, at_least=1)
         self.sampling = dict(sampling)
         Axes.of_options(**self.sampling)  # says what is wrong with an option, whatever the anchors
+        check_entries("include_wells", include_wells)
+        check_entries("exclude_fovs", exclude_fovs)
         self.include_wells = include_wells
         self.exclude_fovs = exclude_fovs
         self.registry: ExperimentRegistry | None = None
@@ -133,7 +143,8 @@ class StageReader(TransformsOnDevice):
         if parts is None or parts.stage != stage or not self._is_of_this_rank(parts.sampler):
             parts = self._read(stage, trainer, model)
         else:
-            self._check_run(parts.registry, trainer, model)  # they may be others than those that `prepare` was given
+            # They may be others than those that `prepare` was given.
+            self._check_run(stage, parts.registry, trainer, model)
         self.registry = parts.registry
         if stage == "fit":
             self.train_index, self.train_sampler = parts.train, parts.sampler
@@ -173,12 +184,13 @@ class StageReader(TransformsOnDevice):
             )
         registry = ExperimentRegistry.from_yaml(self.experiments_yaml)
         self.transforms.check_channels(registry.num_source_channels)
+        self.transforms.warn_of_single_image_transforms()
         split = split_experiments(registry, self.val_experiments)
         if stage == "validate" and not split.val:
             raise DynaclrError("val_experiments is empty, but the stage 'validate' needs at least one experiment")
         if stage == "fit":
             check_weights(split, Axes.of_options(**self.sampling).experiment)
-        self._check_run(registry, trainer, model)
+        self._check_run(stage, registry, trainer, model)
         if stage == "predict":
             # No observation needs a positive, so any interval will do.
             parts = _Parts(stage, registry, predict=self._index(registry, registry.names, (0, 0)))
@@ -193,19 +205,24 @@ class StageReader(TransformsOnDevice):
         if stage == "fit":
             train = self._index(registry, split.train, self.tau_range)
             check_anchors(train, "train on")
-            warn_of_shared_images(train, self.sampling)
+            if mixes_experiments(self.sampling):
+                warn_of_shared_images(train, "leaky=0 with experiment_aware keeps them apart")
             if self.batch_size == 1:
                 _logger.warning("batch_size=1: without another anchor in its batch, none has a negative to learn from")
             sampler = self._sampler(train, trainer)
         if split.val:
             val = self._index(registry, split.val, self.tau_range)
             check_anchors(val, "validate on")
+            # Its batches are of all experiments held out.
+            warn_of_shared_images(val, "name one of them in val_experiments")
         return _Parts(stage, registry, train, val, sampler=sampler)
 
-    def _check_run(self, registry: ExperimentRegistry, trainer: Trainer | None, model: LightningModule | None) -> None:
+    def _check_run(
+        self, stage: str, registry: ExperimentRegistry, trainer: Trainer | None, model: LightningModule | None
+    ) -> None:
         """Refuse a trainer and an encoder that cannot work with these data."""
         if trainer is not None:
-            check_trainer(trainer)
+            check_trainer(trainer, stage)
         if self.transforms.keep_shapes:
             depth = self.z_range.stop - self.z_range.start
             check_encoder(model, (self.batch_size, registry.num_source_channels, depth, *self.final_yx_patch_size))

@@ -265,7 +265,7 @@ def test_other_data_are_not_resumed_in_silence(change: Callable[[dict[str, Any]]
 
 def test_a_run_that_goes_on_with_other_data_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """From the end of an epoch that is allowed, and a warning says what differs; if nothing does, none is given."""
-    told = "The checkpoint was written with other anchors or other options of sampling: "
+    told = "The checkpoint was written with other anchors or options of sampling or reading: "
     with fitting() as fit:
         fit(ModelCheckpoint(fit.root / "epochs", filename="{epoch}", save_top_k=-1), max_epochs=1)
         end = fit.root / "epochs" / "epoch=0.ckpt"
@@ -280,6 +280,20 @@ def test_a_run_that_goes_on_with_other_data_is_told(caplog: pytest.LogCaptureFix
         assert re.search(told + r"anchors was 26 and is \d+, .*other rows", caplog.text)
 
 
+def test_other_positives_and_pixels_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """They leave anchors and batches as they are, so that a run may go on with them, though not in silence."""
+    told = "The checkpoint was written with other anchors or options of sampling or reading: "
+    with fitting() as fit:
+        fit(every_step(fit.root), max_epochs=1)
+        before = fit.root / "steps" / "step=3.ckpt"
+        fit(ckpt_path=before)
+        assert told not in caplog.text
+        fit.options |= {"tau_decay_rate": -7.0, "final_yx_patch_size": (12, 16)}
+        fit(ckpt_path=before)
+    assert f"{told}tau_decay_rate was 2.0 and is -7.0, final_yx_patch_size was " in caplog.text
+    assert " and is [12, 16]\n" in caplog.text
+
+
 def test_a_data_module_that_was_changed_between_two_fits_is_told_too(caplog: pytest.LogCaptureFixture) -> None:
     """Though it has written the checkpoint itself."""
     with fitting() as fit:
@@ -288,4 +302,4 @@ def test_a_data_module_that_was_changed_between_two_fits_is_told_too(caplog: pyt
         data.seed = 1
         again = make_trainer(fit.root, max_epochs=2)
         again.fit(make_model(), data, ckpt_path=fit.root / "epochs" / "epoch=0.ckpt", weights_only=True)
-        assert "options of sampling: seed was 0 and is 1\n" in caplog.text
+        assert "options of sampling or reading: seed was 0 and is 1\n" in caplog.text

@@ -21,7 +21,7 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch.trainer.states import TrainerFn
 from made_batches import raw_batch
 from monai.data import ThreadDataLoader
-from monai.transforms import Compose, DeleteItemsd, Lambdad, SelectItemsd
+from monai.transforms import Compose, DeleteItemsd, Lambdad, RandShiftIntensityd, SelectItemsd
 
 from dynaclr.datamodule import MultiExperimentDataModule
 from dynaclr.dataset import EpochIndices, MultiExperimentTripletDataset
@@ -307,6 +307,10 @@ def test_what_matches_nothing_anywhere_is_refused(stage: str) -> None:
         ({"channel_dropout_prob": None}, "channel_dropout_prob=None must be a probability"),
         ({"val_experiments": None}, r"val_experiments is None, but needs a list of names; use \[\] to train"),
         ({"val_experiments": 3}, "val_experiments is 3, but needs a list of names"),
+        ({"include_wells": 5}, r"include_wells is 5, but needs a list of wells or FOVs, such as \['A/1', 'B/1/0'\]"),
+        ({"include_wells": [["A/1"]]}, r"include_wells is \[\['A/1'\]\], but needs a list of wells or FOVs"),
+        ({"include_wells": "A/1"}, r"include_wells needs a list of wells or FOVs, got the text 'A/1'; write \['A/1'\]"),
+        ({"exclude_fovs": iter(["A/1"])}, "exclude_fovs is <.*iterator.*>, but needs a list of wells or FOVs"),
         ({"tau_range": None}, "tau_range is None, but needs two finite numbers of hours"),
         ({"tau_range": 0.5}, "tau_range is 0.5, but needs two finite numbers of hours"),
         ({"normalizations": None}, r"normalizations is None, but needs a list of transforms; use \[\] for none"),
@@ -494,6 +498,28 @@ def test_one_cell_in_two_experiments_is_told_of(
     assert [message.split(":")[0] for message in messages] == (
         ["experiments 'exp_alpha' and 'exp_gamma' have 2 FOVs of one store in common"] if told else []
     )
+
+
+def test_one_cell_held_out_in_two_experiments_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """Validation mixes the experiments held out, whatever training does."""
+    with written() as registry:
+        content = yaml.safe_load(registry.read_text())
+        content["experiments"].append({**content["experiments"][0], "name": "exp_gamma"})
+        registry.write_text(yaml.safe_dump(content))
+        make_data(registry, val_experiments=["exp_alpha", "exp_gamma"]).setup("validate")
+    assert [record.getMessage() for record in caplog.records if record.name == "dynaclr.splits"] == [
+        (
+            "experiments 'exp_alpha' and 'exp_gamma' have 2 FOVs of one store in common: a batch with both may hold "
+            "one cell as its own negative; name one of them in val_experiments"
+        )
+    ]
+
+
+def test_transforms_for_single_images_are_told_of_before_training(caplog: pytest.LogCaptureFixture) -> None:
+    """They would do the same to all samples of a batch, without a word."""
+    with written() as registry:
+        make_data(registry, augmentations=[RandShiftIntensityd(["ch_0"], offsets=1.0)]).setup("fit")
+    assert sum(message.startswith("RandShiftIntensityd of MONAI takes a batch") for message in caplog.messages) == 1
 
 
 def test_batches_of_one_are_told_of(caplog: pytest.LogCaptureFixture) -> None:

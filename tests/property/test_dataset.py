@@ -127,6 +127,23 @@ def test_a_frame_without_statistics_has_none() -> None:
         assert "fov_statistics" in meta["ch_0"]
 
 
+@pytest.mark.parametrize("something", [None, [], 3.0, "1"])
+def test_statistics_by_frame_in_another_form_are_none(something: Any) -> None:
+    """Another program may have written something of this name; the levels that are there can be read all the same."""
+    with written(two_experiments(frames=3)) as registry:
+        compute_statistics(registry)
+        registry.refresh()
+        for position in registry.positions("exp_alpha").values():
+            assert position.normalization is not None
+            for statistics in position.normalization.values():
+                statistics["timepoint_statistics"] = something
+        dataset = MultiExperimentTripletDataset(make_index(registry), fit=False)
+        metas = dataset.__getitems__(range(len(dataset)))["anchor_norm_meta"]
+    for experiment, meta in zip(dataset.index.tracks["experiment"], metas, strict=True):
+        assert ("timepoint_statistics" in meta["ch_0"]) is (experiment != "exp_alpha")
+        assert "fov_statistics" in meta["ch_0"]
+
+
 def test_images_of_many_experiments_are_told_apart() -> None:
     """By experiment and FOV, however many there are of both."""
     two = two_experiments(fovs=2, tracks=3, size=(16, 16))

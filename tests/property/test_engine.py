@@ -351,6 +351,18 @@ def test_a_loss_that_is_not_finite_stops_the_run() -> None:
     assert runner.global_step == 1
 
 
+def test_a_validation_loss_that_is_not_finite_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """Once a validation; the best checkpoint would be chosen by it."""
+    batches = [Batches()[number] for number in range(3)]
+    batches[1]["anchor"] = batches[1]["anchor"] * torch.nan
+    with tempfile.TemporaryDirectory() as folder:
+        for data in (loader(3), DataLoader(batches, batch_size=None)):
+            trainer(folder).validate(module(), data, verbose=False)
+    assert [message for message in caplog.messages if message.startswith("loss/val")] == [
+        "loss/val is nan: look for images of the experiments held out that are not finite after normalization"
+    ]
+
+
 def test_no_epoch_ends_with_a_loss_that_is_not_finite() -> None:
     """Where steps are not looked at one by one, as on a GPU, the end of the epoch names the first bad one."""
     model = module()
@@ -576,6 +588,15 @@ def test_the_summary_knows_the_encoders_channels_and_slices() -> None:
     with tempfile.TemporaryDirectory() as folder:
         batches = DataLoader([{view: torch.randn(2, 3, 1, 8, 8) for view in ("anchor", "positive")}], batch_size=None)
         trainer(folder, enable_model_summary=True, fast_dev_run=True).fit(model, batches)
+
+
+def test_an_encoder_of_ones_own_needs_no_example() -> None:
+    """The default shape is for ours; one that is chosen is taken."""
+    own = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    assert ContrastiveModule(own, NTXentLoss()).example_input_array is None
+    chosen = ContrastiveModule(own, NTXentLoss(), example_input_array_shape=(1, 1, 1, 8, 8)).example_input_array
+    assert chosen is not None
+    assert chosen.shape == (1, 1, 1, 8, 8)
 
 
 def test_beta_is_said_in_the_published_convention(caplog: pytest.LogCaptureFixture) -> None:
