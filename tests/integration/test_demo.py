@@ -126,6 +126,14 @@ def test_what_was_put_beside_the_results_is_kept(tmp_path: Path, name: str) -> N
     assert (tmp_path / name).read_text() == "precious"
 
 
+def test_what_a_killed_demo_was_writing_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    """Nobody put it there; it is left where it is, since another demo may be writing it."""
+    _begin(tmp_path)
+    (tmp_path / ".embeddings.zarr.7.part").mkdir()
+    _begin(tmp_path)
+    assert (tmp_path / ".embeddings.zarr.7.part").is_dir()
+
+
 @pytest.mark.parametrize("way", ["path", "link", "here"])
 def test_a_second_demo_replaces_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     """By its path, through a link, or as the directory that one is in; what links there lead to stays."""

@@ -367,6 +367,16 @@ class LeaksTheSameAllEpoch(ReferenceSampler):
         return super().draw_leaked(owner, taken, self.rng(self._epoch_built, "leak", owner))
 
 
+@witness("leak-uniform", case(table_of(("a", "c", TIMES, 4), ("b", "c", (0.0,), 2)), batch_size=6, leaky=0.34))
+class LeaksOneTwice(ReferenceSampler):
+    """Now and then leaks an anchor twice although the others are no more than what leaks, so that each has its turn."""
+
+    def draw_leaked(self, owner: Label | None, taken: list[int], rng: random.Random) -> list[int]:
+        others = self.oracle.others(owner)
+        twice = len(others) == self.oracle.num_leaked and rng.random() < 0.5
+        return others[:1] * 2 if twice else super().draw_leaked(owner, taken, rng)
+
+
 @witness("leak-uniform", case(THREE, batch_size=8, leaky=0.4))
 class LeaksARun(ReferenceSampler):
     """Leaks anchors that follow each other in the table, beginning anywhere."""
