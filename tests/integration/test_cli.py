@@ -726,8 +726,8 @@ def test_an_interruption_is_quiet(folder: Path, registry: Path) -> None:
             time.sleep(0.2)
         running.send_signal(signal.SIGINT)
         try:
-            # TensorBoard's thread was seen to sleep on until its next flush, at most two minutes later, though it had been
-            # told to end: about one run in a hundred.
+            # TensorBoard's thread was seen to sleep on until its next flush, two minutes later at most, though it had
+            # been told to end: about one run in a hundred.
             _, errors = running.communicate(timeout=300)
         except subprocess.TimeoutExpired:
             running.kill()
